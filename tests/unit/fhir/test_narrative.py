@@ -1,0 +1,62 @@
+"""Narratives that act are refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fhir_hub_bridge.fhir.narrative import is_safe
+
+
+@pytest.mark.parametrize(
+    "div",
+    [
+        '<div xmlns="http://www.w3.org/1999/xhtml"><p style="color:red">once = 1, on x=2</p></div>',
+        "<div><a href='https://x.example/?onclick=1' title='only = it'>x</a></div>",
+        "<div><br/><!-- a < b --></div>",
+        "<div><img src='data:image/png;base64,aGk=' alt='x'/> a &lt;script&gt; </div>",
+        "<div></div>",
+    ],
+)
+def test_plain_narrative_is_safe(div: str) -> None:
+    assert is_safe(div)
+
+
+@pytest.mark.parametrize(
+    "div",
+    [
+        "<div><script>x()</script></div>",
+        "<div><SCRIPT src='x'/></div>",
+        "<div><x:script/></div>",
+        "<div><iframe src='x'></iframe></div>",
+        "<div><form><input/></form></div>",
+        "<div><p onclick='x()'>x</p></div>",
+        "<div><p title='>' ONLOAD = 'x()'>x</p></div>",
+        "<div><p onclick=x()>x</p></div>",
+        "<div><p/onclick='x'></p></div>",
+        "<div><a href='javascript:x()'>x</a></div>",
+        "<div><a href=' java&#115;cript:x()'>x</a></div>",
+        "<div><a href='java&#10;script:x()'>x</a></div>",
+        "<div><a href='data:text/html,x'>x</a></div>",
+        "<div><svg/></div>",
+        "<!DOCTYPE x><div/>",
+        "<?php x ?><div/>",
+        "<div><p title='a</div>",
+        "<div><!-- x</div>",
+        "<div>a < b</div>",
+        "<div><![CDATA[<script>]]></div>",
+    ],
+)
+def test_narrative_that_acts_or_is_no_xhtml_is_not_safe(div: str) -> None:
+    assert not is_safe(div)
+
+
+@pytest.mark.parametrize("piece", ["<a ", "<!--", "<a '", "<a \"'", "<", "<p>"])
+def test_long_nonsense_is_judged_at_once(piece: str) -> None:
+    is_safe(piece * 200_000)
+
+
+@given(st.text("<>/=\"' abonscript:!-", max_size=60))
+def test_any_text_is_judged(div: str) -> None:
+    assert is_safe(div) in (True, False)

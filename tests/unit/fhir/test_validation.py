@@ -1,0 +1,265 @@
+"""What is no FHIR is found, at its place, without repeating what was sent."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fhir_hub_bridge.fhir.codec import ExactDecimal, parse_json
+from fhir_hub_bridge.fhir.required_codes import CODES
+from fhir_hub_bridge.fhir.typed import from_typed, to_typed
+from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES, issues_of
+
+Json = dict[str, Any]
+TASK: Json = {
+    "resourceType": "Task",
+    "id": "t1",
+    "status": "requested",
+    "intent": "order",
+    "code": {"coding": [{"system": "http://hl7.org/fhir/CodeSystem/task-code", "code": "fulfill"}]},
+    "for": {"reference": "Patient/p1"},
+    "authoredOn": "2026-01-05T10:00:00-08:00",
+    "input": [{"type": {"text": "dose"}, "valueDecimal": ExactDecimal("72.50")}],
+}
+
+
+def with_input(**value: Any) -> Json:
+    return {**TASK, "input": [{"type": {"text": "x"}, **value}]}
+
+
+def found(resource: Json) -> list[tuple[str, str]]:
+    return [(issue.place, issue.rule) for issue in issues_of(resource)]
+
+
+def test_good_resource_has_no_issues() -> None:
+    assert issues_of(TASK) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "rule"),
+    [
+        ({"status": "foo"}, "Task.status", "required-code"),
+        ({"intent": "wish"}, "Task.intent", "required-code"),
+        ({"priority": "now"}, "Task.priority", "required-code"),
+        ({"id": "a_b"}, "Task.id", "resource-id"),
+        ({"id": ".."}, "Task.id", "resource-id"),
+        ({"authoredOn": "2026-02-30T00:00:00Z"}, "Task.authoredOn", "element-type"),
+        ({"authoredOn": "2026-01-05T10:00:00"}, "Task.authoredOn", "element-type"),
+        ({"note": {"text": "x"}}, "Task.note", "element-type"),
+        ({"foo": "bar"}, "Task.foo", "element-unknown"),
+        ({"for_fhir": {"reference": "x"}}, "Task.?", "element-unknown"),
+        ({"fhir_comments": "x"}, "Task.?", "element-unknown"),
+        ({"for": "x"}, "Task.for", "element-type"),
+        ({"for": '{"reference":"Patient/1"}'}, "Task.for", "element-type"),
+        ({"for": {"reference": "x", "foo": 1}}, "Task.for.foo", "element-unknown"),
+        ({"note": []}, "Task.note", "json-empty"),
+        ({"for": {}}, "Task.for", "json-empty"),
+        ({"description": " "}, "Task.description", "json-empty"),
+        ({"description": None}, "Task.description", "json-empty"),
+        ({"contained": [{"resourceType": "Nope"}]}, "Task", "resource-type"),
+        ({"contained": ["x"]}, "Task.contained[0]", "element-type"),
+        (
+            {"contained": [{"resourceType": "Patient", "gender": "x"}]},
+            "Task.contained[0].gender",
+            "required-code",
+        ),
+        (
+            {"text": {"status": "generated", "div": "<div><script/></div>"}},
+            "Task.text.div",
+            "narrative-safe",
+        ),
+    ],
+)
+def test_fault_is_found_at_its_place(change: Json, place: str, rule: str) -> None:
+    assert (place, rule) in found({**TASK, **change})
+
+
+@pytest.mark.parametrize("element", ["status", "intent"])
+def test_required_element_is_missed(element: str) -> None:
+    task = {key: value for key, value in TASK.items() if key != element}
+
+    assert found(task) == [(f"Task.{element}", "element-required")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *({"valueBoolean": "true"}, {"valueBoolean": 1}, {"valueInteger": "3"}),
+        *({"valueInteger": 3.0}, {"valueInteger": Decimal("3.0")}, {"valueInteger": True}),
+        *({"valueDecimal": "3.5"}, {"valueDecimal": True}, {"valueInstant": 5}),
+        *({"valueBase64Binary": "!!"}, {"valueDate": 5}, {"valueString": 5}),
+        *({"valueReference": '{"reference":"Patient/1"}'}, {"valueInteger": 2**31}),
+    ],
+)
+def test_value_of_another_json_type_is_found(value: Json) -> None:
+    (name,) = value
+
+    assert found(with_input(**value)) == [(f"Task.input[0].{name}", "element-type")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *({"valueBoolean": True}, {"valueInteger": 3}, {"valueDecimal": 3}, {"valueUri": "urn:x"}),
+        *({"valueDecimal": ExactDecimal("1e2")}, {"valueBase64Binary": "aGVs\nbG8="}),
+        *({"valueDate": "2026-02"}, {"valueTime": "10:00:00"}, {"valueQuantity": {"value": 1}}),
+    ],
+)
+def test_value_of_the_right_type_passes(value: Json) -> None:
+    assert found(with_input(**value)) == []
+
+
+def test_choice_of_type_must_be_made_once() -> None:
+    assert found(with_input()) == [("Task.input[0]", "element-choice")]
+    assert found(with_input(valueString="a", valueBoolean=True)) == [
+        ("Task.input[0]", "element-choice")
+    ]
+
+
+def test_gaps_in_paired_arrays_may_be_null_and_others_not() -> None:
+    extension = {"extension": [{"url": "https://x.example/e", "valueCode": "y"}]}
+    paired = {"given": ["A", None], "_given": [None, extension]}
+
+    assert found({"resourceType": "Patient", "name": [paired]}) == []
+    assert found({"resourceType": "Patient", "name": [{"given": ["A", None]}]}) == [
+        ("Patient.name[0].given[1]", "json-empty")
+    ]
+
+
+def test_resources_in_a_bundle_are_judged_each() -> None:
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": TASK}, {"resource": {**TASK, "status": "foo"}}],
+    }
+
+    assert found(bundle) == [("Bundle.entry[1].resource.status", "required-code")]
+
+
+@pytest.mark.parametrize(
+    "resource", [{}, {"resourceType": "Medication"}, {"resourceType": ["Task"]}]
+)
+def test_type_that_is_not_taken_is_told(resource: Json) -> None:
+    (issue,) = issues_of(resource)
+
+    assert (issue.code, issue.rule) == ("not-supported", "resource-type")
+
+
+@pytest.mark.parametrize(
+    ("kind", "element"), [(kind, element) for kind, codes in CODES.items() for element in codes]
+)
+def test_every_required_code_is_guarded(kind: str, element: str) -> None:
+    place = f"{kind}.{element}"
+
+    assert (place, "required-code") in found({"resourceType": kind, element: "no-such-code"})
+    for code in CODES[kind][element]:
+        assert (place, "required-code") not in found({"resourceType": kind, element: code})
+
+
+def test_messages_repeat_nothing_of_the_member() -> None:
+    secret = "Zebulon"
+    patient = {
+        "resourceType": "Patient",
+        "id": f"{secret} 1",
+        "gender": secret,
+        "birthDate": secret,
+        "active": secret,
+        "name": secret,
+        f"{secret} {secret}": secret,
+        "telecom": [secret],
+        "contained": [{"resourceType": secret}],
+        "text": {"status": secret, "div": f"<script>{secret}"},
+    }
+
+    issues = [*issues_of(patient), *issues_of({**patient, "contained": [{"id": secret}]})]
+
+    assert len(issues) > 5
+    assert secret not in repr(issues)
+
+
+def test_flood_of_faults_is_cut() -> None:
+    assert len(issues_of({**TASK, **{f"x{n}": n for n in range(200)}})) == 50
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["resourceType", "reference", "text", "div", "coding", "value", "id"])
+            | st.text(max_size=4),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+ELEMENTS = [
+    "id",
+    "meta",
+    "text",
+    "contained",
+    "extension",
+    "status",
+    "code",
+    "for",
+    "input",
+    "entry",
+]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.sampled_from(sorted(SUPPORTED_TYPES)),
+    st.dictionaries(st.sampled_from(ELEMENTS), JSON, max_size=4),
+)
+def test_any_json_is_judged_without_accident(kind: str, elements: Json) -> None:
+    resource = {**elements, "resourceType": kind}
+    before = copy.deepcopy(resource)
+
+    issues = issues_of(resource)
+
+    assert all(issue.message and issue.rule for issue in issues)
+    assert resource == before
+
+
+def test_typed_form_goes_there_and_back_with_its_decimals() -> None:
+    typed = to_typed(TASK)
+
+    assert typed.for_fhir.reference == "Patient/p1"
+    assert type(typed).__module__.startswith("fhir.resources.R4B.")
+    assert from_typed(typed) == TASK
+    assert str(from_typed(typed)["input"][0]["valueDecimal"]) == "72.50"
+
+
+def test_fhir_package_starts_without_the_slow_classes() -> None:
+    code = (
+        "import sys, fhir_hub_bridge.fhir.search, fhir_hub_bridge.fhir.typed,"
+        " fhir_hub_bridge.fhir.bundle, fhir_hub_bridge.fhir.outcome;"
+        "sys.exit('fhir' in sys.modules or 'pydantic' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_r4b_classes_are_loaded() -> None:
+    code = (
+        "import sys; from fhir_hub_bridge.fhir.validation import issues_of;"
+        "issues_of({'resourceType':'Task','status':'draft','intent':'order'});"
+        "sys.exit('fhir.resources.task' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_parsed_body_is_judged_as_it_came() -> None:
+    body = b'{"resourceType":"Task","status":"draft","intent":"order","input":[{"type":{"text":"x"},"valueDecimal":1e2}]}'  # noqa: E501
+
+    assert issues_of(parse_json(body)) == []
