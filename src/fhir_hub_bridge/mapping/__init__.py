@@ -1,0 +1,1 @@
+"""The translator: pure, and the only place that speaks both the program's words and FHIR's."""
