@@ -1,0 +1,1 @@
+"""What we keep: the only SQL. Plain functions on a Connection; `transaction` runs them."""

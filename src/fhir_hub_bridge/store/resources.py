@@ -1,0 +1,238 @@
+"""FHIR resources as stored: the current version of each, and every version ever.
+
+Bodies are stored with the id, version and time the server owns, as the bytes that will be served.
+Versions are written by `save` alone; a version number taken by another is a VersionConflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, delete, select, tuple_
+from sqlalchemy.exc import IntegrityError
+
+from fhir_hub_bridge.errors import Unknown, VersionConflict
+from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_bytes
+from fhir_hub_bridge.fhir.search import index_values
+from fhir_hub_bridge.store.buckets import bucket_of
+from fhir_hub_bridge.store.instants import from_micros, to_micros
+from fhir_hub_bridge.store.rows import Batch, insert_all
+from fhir_hub_bridge.store.tables import resource, resource_version, search_token
+
+_KEY = ("bucket", "type", "id")
+
+# Built once: building a statement costs more than the database takes to answer it.
+_FIND = select(resource).where(*(resource.c[name] == bindparam(name) for name in _KEY))
+_FIND_LOCKED = _FIND.with_for_update()
+_FIND_MANY = (
+    select(resource)
+    .where(tuple_(*(resource.c[name] for name in _KEY)).in_(bindparam("keys", expanding=True)))
+    .order_by(*(resource.c[name] for name in _KEY))
+)
+_FIND_MANY_LOCKED = _FIND_MANY.with_for_update()
+_FORGET_TOKENS = delete(search_token).where(
+    tuple_(*(search_token.c[name] for name in _KEY)).in_(bindparam("keys", expanding=True))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One stored version of a resource."""
+
+    type: str
+    id: str
+    version: int
+    last_updated: datetime
+    body: bytes
+    method: str = ""
+    source: str = ""
+    referral_id: str = ""
+
+    @property
+    def reference(self) -> str:
+        """`Type/id`."""
+        return f"{self.type}/{self.id}"
+
+    def parsed(self) -> Json:
+        """The body as JSON values."""
+        return parse_json(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version to be stored: the resource as JSON; id, version and time are stamped on it."""
+
+    resource: Json
+    version: int
+    at: datetime
+    source: str = ""
+    referral_id: str = ""
+    method: str = "PUT"
+
+
+def save(conn: Connection, versions: Sequence[NewVersion]) -> None:
+    """Store these versions, several of one resource in ascending order.
+
+    Raises VersionConflict when another writer took one of the numbers first.
+    """
+    insert_versions(conn, batches_of(conn, versions))
+
+
+def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
+    """The rows of `save`, for a caller that inserts them with other rows in one statement.
+
+    Search values of a resource that was there before are deleted at once.
+    """
+    history: list[dict[str, Any]] = []
+    newest: dict[tuple[int, str, str], tuple[NewVersion, dict[str, Any]]] = {}
+    before: list[tuple[int, str, str]] = []  # those with search values already stored
+    for new in versions:
+        type_, id_ = new.resource["resourceType"], new.resource["id"]
+        key = (bucket_of(type_, id_), type_, id_)
+        row = {
+            **dict(zip(_KEY, key, strict=True)),
+            "version": new.version,
+            "last_updated": to_micros(new.at),
+            "method": new.method,
+            "body": to_bytes(stamped(new.resource, version=new.version, at=new.at)),
+        }
+        history.append(row)
+        if key not in newest and new.version > 1:
+            before.append(key)
+        newest[key] = (new, row)
+    if before:
+        conn.execute(_FORGET_TOKENS, {"keys": before})
+    current: list[dict[str, Any]] = []
+    tokens: list[dict[str, Any]] = []
+    for new, row in newest.values():
+        values = index_values(new.resource)
+        key_of_row = {name: row[name] for name in _KEY}
+        current.append(
+            {
+                **key_of_row,
+                "version": row["version"],
+                "last_updated": row["last_updated"],
+                "body": row["body"],
+                "source": new.source,
+                "referral_id": new.referral_id,
+                "status": values.status,
+                "owner": values.owner,
+                "requester": values.requester,
+                "patient": values.patient,
+            }
+        )
+        tokens += [
+            {**key_of_row, "param": param, "system": system, "value": value}
+            for param, system, value in dict.fromkeys(values.tokens)
+        ]
+    return [
+        Batch(resource_version, history),
+        Batch(resource, current, replace=_KEY),
+        Batch(search_token, tokens),
+    ]
+
+
+def insert_versions(conn: Connection, batches: Sequence[Batch]) -> None:
+    """`insert_all`, where a version number that is taken becomes a VersionConflict."""
+    try:
+        insert_all(conn, batches)
+    except IntegrityError as error:
+        if "resource_version" in str(error.orig):
+            raise VersionConflict("Another writer stored this version first.") from error
+        raise
+
+
+def stamped(body: Json, *, version: int, at: datetime) -> Json:
+    """The resource with the meta elements the server owns."""
+    meta = {**body.get("meta", {}), "versionId": str(version), "lastUpdated": format_instant(at)}
+    head = {"resourceType": body["resourceType"], "id": body["id"], "meta": meta}
+    return {**head, **{k: v for k, v in body.items() if k not in head}}
+
+
+def unstamped(body: Json) -> Json:
+    """The resource without version and time, as its writer wrote it; `id` stays."""
+    meta = {k: v for k, v in body.get("meta", {}).items() if k not in ("versionId", "lastUpdated")}
+    rest = {k: v for k, v in body.items() if k != "meta"}
+    return {**rest, "meta": meta} if meta else rest
+
+
+def find(conn: Connection, type_: str, id_: str, *, lock: bool = False) -> Stored | None:
+    """The current version, or None; `lock` holds it until the transaction ends."""
+    key = {"bucket": bucket_of(type_, id_), "type": type_, "id": id_}
+    row = conn.execute(_FIND_LOCKED if lock else _FIND, key).mappings().first()
+    return _stored(row) if row else None
+
+
+def read(conn: Connection, type_: str, id_: str) -> Stored:
+    """The current version. Raises Unknown."""
+    found = find(conn, type_, id_)
+    if found is None:
+        raise Unknown(f"There is no {type_} with this id.")
+    return found
+
+
+def read_many(
+    conn: Connection, references: Iterable[tuple[str, str]], *, lock: bool = False
+) -> dict[str, Stored]:
+    """The current versions of these (type, id), by `Type/id`; locked in one order."""
+    keys = [(bucket_of(type_, id_), type_, id_) for type_, id_ in set(references)]
+    if not keys:
+        return {}
+    rows = conn.execute(_FIND_MANY_LOCKED if lock else _FIND_MANY, {"keys": keys}).mappings()
+    return {stored.reference: stored for stored in map(_stored, rows)}
+
+
+def read_version(conn: Connection, type_: str, id_: str, version: int) -> Stored:
+    """One version ever stored. Raises Unknown."""
+    query = _versions(type_, id_).where(resource_version.c.version == version)
+    row = conn.execute(query).mappings().first()
+    if row is None:
+        raise Unknown(f"There is no such version of this {type_}.")
+    return _stored(row)
+
+
+def history(conn: Connection, type_: str, id_: str) -> list[Stored]:
+    """Every version, newest first. Raises Unknown where there is none."""
+    query = _versions(type_, id_).order_by(resource_version.c.version.desc())
+    found = [_stored(row) for row in conn.execute(query).mappings()]
+    if not found:
+        raise Unknown(f"There is no {type_} with this id.")
+    return found
+
+
+def amend(
+    conn: Connection, type_: str, id_: str, change: Callable[[Json], Json], *, at: datetime
+) -> None:
+    """Store the next version of a resource as `change` makes it; nothing if it changes nothing."""
+    found = find(conn, type_, id_, lock=True)
+    if found is None:
+        raise Unknown(f"There is no {type_} with this id.")
+    before = unstamped(found.parsed())
+    after = change(before)
+    if after != before:
+        new = NewVersion(after, found.version + 1, at, found.source, found.referral_id)
+        save(conn, [new])
+
+
+def _versions(type_: str, id_: str) -> Any:
+    return select(resource_version).where(
+        resource_version.c.bucket == bucket_of(type_, id_),
+        resource_version.c.type == type_,
+        resource_version.c.id == id_,
+    )
+
+
+def _stored(row: RowMapping) -> Stored:
+    return Stored(
+        type=row["type"],
+        id=row["id"],
+        version=row["version"],
+        last_updated=from_micros(row["last_updated"]),
+        body=bytes(row["body"]),
+        method=row.get("method", ""),
+        source=row.get("source", ""),
+        referral_id=row.get("referral_id", ""),
+    )
