@@ -1,0 +1,1 @@
+"""IN: every change of a referral, by one write path."""

@@ -1,0 +1,243 @@
+"""A client's request taken apart before the database is touched: parsed, judged, parts named."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from fhir_hub_bridge.errors import Issue, ResourceRejected
+from fhir_hub_bridge.fhir import canonical
+from fhir_hub_bridge.fhir.bundle import Entry, read_transaction, rewrite_references, unresolved
+from fhir_hub_bridge.fhir.codec import Json, parse_json
+from fhir_hub_bridge.fhir.reference import local, parse_reference
+from fhir_hub_bridge.fhir.validation import issues_of
+from fhir_hub_bridge.mapping.cell_values import Fault, read_cin
+from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
+from fhir_hub_bridge.store.repeats import RepeatKey
+
+WRITABLE = {
+    "POST": frozenset(
+        {"Patient", "ServiceRequest", "Task", "Organization", "Coverage", "ClaimResponse"}
+    ),
+    "PUT": frozenset({"ServiceRequest", "Task"}),
+}
+"""What a client may create and update; the CapabilityStatement says the same."""
+
+_REPEATS_LAST = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One write that a client asks for. `type` and `id` are empty for a transaction Bundle."""
+
+    method: str  # POST or PUT
+    body: bytes
+    type: str = ""
+    id: str = ""
+    if_match: int | None = None
+    if_none_exist: str = ""
+    idempotency_key: str = ""
+    caller: str = ""  # partner id the client acts as; empty: the operator
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the body."""
+        return hashlib.sha256(self.body).hexdigest()
+
+    def body_keys(self) -> list[RepeatKey]:
+        """How the same request is recognised by its very bytes.
+
+        An update is not, unless it names the version it changes: a body that was right before may
+        be right again, and doing it again does no harm.
+        """
+        if self.method == "PUT" and self.if_match is None:
+            return []
+        what = f"{self.method} {self.type}/{self.id} {self.if_match or ''}"
+        return [RepeatKey(f"digest:{self.caller}:{what}:{self.digest}", _REPEATS_LAST)]
+
+    def client_keys(self) -> list[RepeatKey]:
+        """How it is recognised by the key that its client gave it."""
+        if not self.idempotency_key:
+            return []
+        return [RepeatKey(f"key:{self.caller}:{self.idempotency_key}", _REPEATS_LAST)]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What to answer: HTTP status, headers (Location, ETag, Last-Modified) and the body."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def read_entries(asked: Asked, *, base_url: str) -> tuple[Entry, ...]:
+    """The entries of a Bundle, or the one entry of a single create or update; every body judged.
+
+    Raises ResourceRejected with every issue found, each at its place.
+    """
+    resource = parse_json(asked.body)
+    if asked.if_none_exist:
+        raise ResourceRejected(
+            issues=[
+                Issue(
+                    "",
+                    "If-None-Exist is not supported.",
+                    code="not-supported",
+                    rule="if-none-exist",
+                )
+            ]
+        )
+    if asked.type:
+        issues = _single_issues(asked, resource)
+        entries: tuple[Entry, ...] = (
+            Entry(
+                index=0,
+                full_url=None,
+                method=asked.method,
+                type=asked.type,
+                id=asked.id or None,
+                if_match=asked.if_match,
+                resource=resource,
+            ),
+        )
+        issues += issues_of(resource)
+    else:
+        entries = read_transaction(resource, bases=[base_url])
+        issues = [issue for entry in entries for issue in _entry_issues(entry, entries)]
+    if issues:
+        raise ResourceRejected(issues=issues)
+    return entries
+
+
+def with_ids(
+    entries: Sequence[Entry], *, next_id: Callable[[int], str], buckets: Mapping[int, int]
+) -> tuple[Entry, ...]:
+    """The entries with an id for each new resource, and references rewritten.
+
+    `buckets` gives the bucket of each by its place in the request.
+    """
+    named = [
+        replace(entry, id=next_id(buckets[entry.index])) if entry.method == "POST" else entry
+        for entry in entries
+    ]
+    new_names = {e.full_url: f"{e.type}/{e.id}" for e in named if e.full_url and e.method == "POST"}
+    return tuple(
+        replace(
+            entry,
+            resource={**rewrite_references(entry.resource, new_names), "id": entry.id},
+        )
+        if entry.resource is not None
+        else entry
+        for entry in named
+    )
+
+
+def buckets_of_entries(
+    entries: Sequence[Entry], *, cin_systems: frozenset[str], base_url: str, otherwise: str
+) -> dict[int, int]:
+    """The bucket of what is new here, by place in the request: that of the member it is about.
+
+    A member is where her CIN or her stored Patient says; what is about no member goes with the
+    first one.
+    """
+    members = {
+        e.full_url: _bucket_of_patient(e.resource, cin_systems, otherwise=f"{otherwise}{e.index}")
+        for e in entries
+        if e.type == "Patient" and e.resource and e.method == "POST"
+    }
+    by_name = {e.full_url: e.resource for e in entries if e.full_url and e.resource}
+    own = {
+        entry.index: members[entry.full_url]
+        if entry.type == "Patient" and entry.full_url in members
+        else _bucket_of_subject(entry.resource or {}, members, by_name, base_url=base_url)
+        for entry in entries
+    }
+    first = next((bucket for bucket in own.values() if bucket is not None), None)
+    fallback = bucket_of_key(otherwise) if first is None else first
+    return {index: fallback if bucket is None else bucket for index, bucket in own.items()}
+
+
+def requester_keys(service_request: Json, *, who: str) -> list[str]:
+    """A referral's own names: its requester with each of the requester's identifiers for it."""
+    if not who:
+        return []
+    return [
+        f"referral:{who}:{number.get('system', '')}|{number['value']}"
+        for number in service_request.get("identifier", [])
+        if number.get("value")
+    ]
+
+
+def _bucket_of_patient(patient: Json, cin_systems: frozenset[str], *, otherwise: str) -> int:
+    for value in patient.get("identifier", []):
+        if value.get("system") in cin_systems | {canonical.MEDI_CAL_CIN}:
+            cin = read_cin(str(value.get("value", "")))
+            if not isinstance(cin, Fault):
+                return bucket_of_key(cin[0])
+    return bucket_of_key(otherwise)
+
+
+def _bucket_of_subject(
+    resource: Json,
+    members: Mapping[str | None, int],
+    by_name: Mapping[str, Json],
+    *,
+    base_url: str,
+) -> int | None:
+    """The bucket of the Patient that a resource is about, a Task's by way of its focus."""
+    focus = by_name.get(str(resource.get("focus", {}).get("reference", "")), {})
+    for about in (focus, resource):
+        for element in ("subject", "for", "patient", "beneficiary"):
+            text = str(about.get(element, {}).get("reference", ""))
+            if text in members:
+                return members[text]
+            found = parse_reference(text)
+            here = local(found, [base_url]) if found else None
+            if here is not None and here.is_local and here.type == "Patient":
+                return bucket_of("Patient", here.id)
+    return None
+
+
+def _single_issues(asked: Asked, resource: Json) -> list[Issue]:
+    issues: list[Issue] = []
+    if resource.get("resourceType") != asked.type:
+        issues.append(
+            Issue("", f"The body is not a {asked.type}.", code="structure", rule="resource-type")
+        )
+    if asked.method == "PUT" and resource.get("id") != asked.id:
+        issues.append(
+            Issue(
+                f"{asked.type}.id",
+                "The id in the body is not the one in the URL.",
+                rule="id-differs",
+            )
+        )
+    return issues
+
+
+def _entry_issues(entry: Entry, entries: Sequence[Entry]) -> list[Issue]:
+    place = f"Bundle.entry[{entry.index}]"
+    if entry.query or entry.if_none_exist or entry.type not in WRITABLE.get(entry.method, ()):
+        message = "This interaction is not supported in a transaction."
+        return [Issue(f"{place}.request", message, code="not-supported", rule="not-supported")]
+    if entry.resource is None:
+        return [Issue(f"{place}.resource", "The entry has no resource.", rule="no-resource")]
+    known = [e.full_url for e in entries if e.full_url]
+    dangling = [
+        Issue(
+            f"{place}.resource",
+            "A reference names no entry of this Bundle.",
+            rule="dangling-reference",
+        )
+        for _ in unresolved(entry.resource, known)
+    ]
+    judged = [
+        replace(issue, place=f"{place}.resource{issue.place[len(entry.type) :]}")
+        if issue.place.startswith(entry.type)
+        else issue
+        for issue in issues_of(entry.resource)
+    ]
+    return [*dangling, *judged]

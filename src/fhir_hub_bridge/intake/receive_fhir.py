@@ -1,0 +1,168 @@
+"""IN by FHIR: what a client posts or puts becomes stored resources and recorded referrals.
+
+One request is one transaction, all or nothing. A Task that asks for fulfilment opens a referral,
+a change of a tracked Task is what its sender tells about it; both go through `record_referral`.
+Anything else is stored as sent. The same request again gets the first answer and stores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from fhir_hub_bridge.errors import AlreadyAnswered, RuleBroken, Unknown
+from fhir_hub_bridge.fhir.bundle import Entry, EntryResponse, transaction_response
+from fhir_hub_bridge.fhir.codec import to_bytes
+from fhir_hub_bridge.fhir.dates import format_instant
+from fhir_hub_bridge.intake.fhir_request import (
+    Answered,
+    Asked,
+    buckets_of_entries,
+    read_entries,
+    with_ids,
+)
+from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, cin_systems
+from fhir_hub_bridge.intake.recording import Recording
+from fhir_hub_bridge.intake.task_changed import change_task
+from fhir_hub_bridge.intake.task_posted import (
+    answered_before,
+    open_referral,
+    opens_referral,
+    referral_keys,
+)
+from fhir_hub_bridge.referral.model import Party
+from fhir_hub_bridge.referral.parties import Partner
+from fhir_hub_bridge.store.partners import all_partners
+from fhir_hub_bridge.store.repeats import FirstAnswer, first_answer, remember
+from fhir_hub_bridge.store.resources import NewVersion, Stored, batches_of, read, unstamped
+from fhir_hub_bridge.store.transaction import Store
+from fhir_hub_bridge.store.unit import Connection
+
+__all__ = ["Answered", "Asked", "receive"]
+
+
+async def receive(asked: Asked, *, store: Store, recording: Recording) -> Answered:
+    """Store what a client asks for and answer it, or refuse it whole.
+
+    Raises ResourceRejected (400, 422), RuleBroken (422), VersionConflict (412), Conflict (409),
+    Unknown (404), StoreBusy (503); then nothing is stored.
+    """
+    entries = read_entries(asked, base_url=recording.base_url)
+    try:
+        return await store.write(_receive, asked, entries, recording)
+    except AlreadyAnswered:  # the same request was stored meanwhile by another worker
+        return await store.write(_receive, asked, entries, recording)
+
+
+def _receive(
+    conn: Connection, asked: Asked, entries: Sequence[Entry], recording: Recording
+) -> Answered:
+    """The unit. 1. Same body before?  2. Ids.  3. Same referral, or same key, before?
+    4. Each Task.  5. The rest as sent.  6. Answer."""
+    now = recording.now
+    before = first_answer(conn, asked.body_keys(), now=now)
+    if before is not None:
+        return Answered(before.status, before.body, before.headers)
+    partners = all_partners(conn)
+    buckets = buckets_of_entries(
+        entries,
+        cin_systems=cin_systems(partners),
+        base_url=recording.base_url,
+        otherwise=recording.seed.hex(),
+    )
+    entries = with_ids(entries, next_id=recording.minter("entries"), buckets=buckets)
+    sent = {f"{e.type}/{e.id}": e.resource for e in entries if e.method == "POST" and e.resource}
+    caller = _caller(asked, partners, recording)
+    work = FhirWork(conn, asked, recording, partners, caller, sent)
+    opening = [entry for entry in entries if opens_referral(work, entry)]
+    opening_at = {entry.index for entry in opening}
+    names = referral_keys(work, opening)
+    # the key of the request counts only where its referrals have no names of their own
+    keys = [] if names and all(names) else asked.client_keys()
+    before = answered_before(work, names) or first_answer(conn, keys, now=now)
+    if before is not None:
+        return Answered(before.status, before.body, before.headers)
+    tasks = [entry for entry in entries if entry.type == "Task" and entry.resource is not None]
+    for entry in tasks:
+        # the next Task may be of the same member or referral: it must find what this one wrote
+        work.writes.flush(conn)
+        if entry.index in opening_at:
+            open_referral(work, entry, only=len(tasks) == 1)
+        elif entry.method == "PUT":
+            _take_update(work, entry, only=len(tasks) == 1)
+    for entry in entries:
+        if f"{entry.type}/{entry.id}" not in work.versions:
+            _take_as_sent(work, entry)
+    work.writes.flush(conn)
+    answered = _answer(work, entries)
+    first = FirstAnswer(answered.status, answered.headers, answered.body)
+    remember(conn, [*asked.body_keys(), *keys, *(k for one in names for k in one)], first, now=now)
+    return answered
+
+
+def _take_update(work: FhirWork, entry: Entry, *, only: bool) -> None:
+    """Record what an update of a tracked Task says; others are stored as sent later on."""
+    assert entry.resource is not None  # noqa: S101  # the caller filtered
+    stored = work.stored(f"Task/{entry.id}")
+    if stored is None:
+        raise Unknown("There is no Task with this id.")
+    if stored.referral_id:
+        change_task(work, entry, entry.resource, stored, only=only)
+
+
+def _take_as_sent(work: FhirWork, entry: Entry) -> None:
+    assert entry.resource is not None  # noqa: S101  # read_entries refuses entries without
+    reference = f"{entry.type}/{entry.id}"
+    stored = work.stored(reference) if entry.method == "PUT" else None
+    if entry.method == "PUT" and stored is None:
+        raise Unknown(f"There is no {entry.type} with this id.")
+    if stored is not None:
+        check_version(entry, stored)
+        _check_writer(work, stored)
+    version = stored.version + 1 if stored else 1
+    new = NewVersion(
+        unstamped(entry.resource),
+        version,
+        work.recording.now,
+        stored.source if stored else str(work.caller.partner or ""),
+        stored.referral_id if stored else "",
+        entry.method,
+    )
+    work.writes.add(batches_of(work.conn, [new]))
+    work.versions[reference] = version
+
+
+def _answer(work: FhirWork, entries: Sequence[Entry]) -> Answered:
+    now = work.recording.now
+    if not work.asked.type:
+        in_order = sorted(entries, key=lambda entry: entry.index)
+        responses = [_entry_response(work, entry, now) for entry in in_order]
+        return Answered(200, to_bytes(transaction_response(responses)))
+    (entry,) = entries
+    found = read(work.conn, entry.type, str(entry.id))
+    location = f"{work.recording.base_url}/{entry.type}/{entry.id}/_history/{found.version}"
+    headers = {"ETag": f'W/"{found.version}"', "Location": location}
+    return Answered(201 if entry.method == "POST" else 200, found.body, headers)
+
+
+def _entry_response(work: FhirWork, entry: Entry, now: datetime) -> EntryResponse:
+    version = work.versions[f"{entry.type}/{entry.id}"]
+    return EntryResponse(
+        status="201 Created" if entry.method == "POST" else "200 OK",
+        location=f"{entry.type}/{entry.id}/_history/{version}",
+        etag=f'W/"{version}"',
+        last_modified=format_instant(now),
+    )
+
+
+def _caller(asked: Asked, partners: Sequence[Partner], recording: Recording) -> Party:
+    wanted = asked.caller or recording.operator
+    return next((p.party for p in partners if p.id == wanted), Party())
+
+
+def _check_writer(work: FhirWork, stored: Stored) -> None:
+    """A resource is changed by the party that sent it; the bridge's own copies by nobody."""
+    written_here = bool(stored.referral_id) and not stored.source
+    other = bool(stored.source) and stored.source != str(work.caller.partner or "")
+    if written_here or other:
+        raise RuleBroken("wrong-party", f"This {stored.type} was written by another party.")

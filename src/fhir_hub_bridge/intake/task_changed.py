@@ -1,0 +1,113 @@
+"""A client's update of a tracked Task: who may make it, from which version, along which step.
+
+Before: `receive_fhir`. After: `mapping.task_change` reads it, `record_referral` records it.
+"""
+
+from __future__ import annotations
+
+from fhir_hub_bridge.errors import Conflict, RuleBroken
+from fhir_hub_bridge.fhir.bundle import Entry
+from fhir_hub_bridge.fhir.codec import Json
+from fhir_hub_bridge.fhir.task_states import (
+    REQUESTER,
+    TARGET,
+    can_transition,
+    check_transition,
+    normalised,
+)
+from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, references_in
+from fhir_hub_bridge.intake.record_referral import Given, resource_ids
+from fhir_hub_bridge.mapping.task_change import TaskChange, read_change
+from fhir_hub_bridge.referral.model import Assign, Decide, Party, Referral, ReferralUpdate
+from fhir_hub_bridge.store.referrals import StoredReferral, load
+from fhir_hub_bridge.store.resources import Stored, read, unstamped
+
+
+def change_task(
+    work: FhirWork, entry: Entry, incoming: Json, stored: Stored, *, only: bool
+) -> None:
+    """Record what this update of a tracked Task says. With `only` all that is new goes with it.
+
+    Raises VersionConflict, Conflict for an old copy that would undo something, RuleBroken.
+    """
+    reference = f"Task/{entry.id}"
+    referral = load(work.conn, stored.referral_id, lock=True)
+    stored = read(work.conn, "Task", stored.id)  # as it is now that the lock is held
+    check_version(entry, stored)
+    before, after = unstamped(stored.parsed()), unstamped(incoming)
+    provider = _provider_of(stored.id, referral)
+    is_old_copy = _is_old_copy(entry, incoming, stored)
+    _check_step(
+        _roles(work, provider=provider, referral=referral.referral),
+        old=str(before["status"]),
+        new=normalised(str(after["status"])),
+        who=str(work.caller.partner or "an unknown party"),
+        is_old_copy=is_old_copy,
+    )
+    change = read_change(before, after, provider=provider, reading=work.reading())
+    if is_old_copy and _may_undo(change):
+        raise _moved_on()
+    sent_along = {text for text in references_in(after) if text in work.sent}
+    given = Given(
+        work.taken(None if only else sent_along),
+        edited={reference: change.base},
+        claim_response=change.claim_response,
+    )
+    update = ReferralUpdate(work.told(work.caller), change.acts)
+    work.record(update, referral, given, salt=entry.id or "")
+    work.versions.setdefault(reference, stored.version)
+
+
+def _is_old_copy(entry: Entry, incoming: Json, stored: Stored) -> bool:
+    """Whether the body was made from an older version, and nobody asked for a check of that."""
+    seen = str(incoming.get("meta", {}).get("versionId", ""))
+    return entry.if_match is None and bool(seen) and seen != str(stored.version)
+
+
+def _may_undo(change: TaskChange) -> bool:
+    """An old copy holds the decision and the provider of its day."""
+    return any(isinstance(act, Decide | Assign) for act in change.acts)
+
+
+def _moved_on() -> Conflict:
+    return Conflict("The Task has moved on since this copy of it was read.")
+
+
+def _check_step(roles: list[str], *, old: str, new: str, who: str, is_old_copy: bool) -> None:
+    """The caller must stand on a side of this Task; a step must be drawn, and that side's."""
+    if not roles:
+        raise RuleBroken("wrong-party", f"{who} may not change this Task.", place="Task.status")
+    if old == new:
+        return
+    if new == "entered-in-error":
+        message = f"A Task of a referral does not go from {old} to {new}; its loop is closed."
+        raise RuleBroken("task-transition", message, place="Task.status")
+    if any(can_transition(old, new, by=role) for role in roles):
+        return
+    if is_old_copy:
+        raise _moved_on()
+    check_transition(old, new, by=roles[0])
+
+
+def _roles(work: FhirWork, *, provider: Party | None, referral: Referral) -> list[str]:
+    """The sides of this Task on which the caller stands."""
+    mine = work.partner(work.caller)
+
+    def stands_for(party: Party) -> bool:
+        return party.is_same_as(work.caller) or (
+            mine is not None and party.partner is not None and party.partner in mine.acts_for
+        )
+
+    if provider is None:
+        sides = [(TARGET, referral.plan), (REQUESTER, referral.requester)]
+    else:
+        sides = [(TARGET, provider), (TARGET, referral.plan), (REQUESTER, referral.plan)]
+    return [role for role, party in sides if stands_for(party)]
+
+
+def _provider_of(task_id: str, stored: StoredReferral) -> Party | None:
+    """The provider whose Task this is; None for the plan's Task."""
+    for assignment in resource_ids(stored).assignments:
+        if assignment.task == task_id:
+            return stored.referral.assignments[assignment.number - 1].provider
+    return None

@@ -1,0 +1,60 @@
+"""The one place that puts the parts together; the `Bridge` it makes stops at the doors."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fhir_hub_bridge.intake.recording import Recording
+from fhir_hub_bridge.mapping.catalog import Catalog, load_catalog
+from fhir_hub_bridge.settings import Settings
+from fhir_hub_bridge.store.schema import prepare
+from fhir_hub_bridge.store.transaction import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What the doors hand to the jobs, piece by piece."""
+
+    settings: Settings
+    store: Store
+    catalog: Catalog
+    clock: Callable[[], datetime]  # aware, UTC
+
+    def recording(self) -> Recording:
+        """A fresh context for one request or one file: its moment and its randomness."""
+        return Recording(
+            rulebook=self.catalog.rulebook,
+            operator=self.settings.operator,
+            base_url=self.settings.base_url,
+            escalation_owner=self.settings.escalation_owner,
+            now=self.clock(),
+            seed=secrets.token_bytes(16),
+        )
+
+
+def utc_now() -> datetime:
+    """The machine's clock, in UTC."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_bridge(
+    settings: Settings, *, clock: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Bridge]:
+    """The bridge on its database, which is created (SQLite) or must be at head (PostgreSQL).
+
+    Raises Misconfigured for a bad setting, mapping or schema.
+    """
+    catalog = load_catalog(settings.mappings)
+    if settings.database_url.startswith("sqlite"):
+        settings.data_folder.mkdir(parents=True, exist_ok=True)
+    store = await open_store(settings.database_url)
+    try:
+        await prepare(store)
+        yield Bridge(settings=settings, store=store, catalog=catalog, clock=clock)
+    finally:
+        await store.close()
