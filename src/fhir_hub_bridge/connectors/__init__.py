@@ -1,0 +1,1 @@
+"""How we reach partners: the only sockets and files of theirs."""
