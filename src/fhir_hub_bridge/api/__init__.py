@@ -1,0 +1,1 @@
+"""The FHIR door: routes, one file per interaction."""

@@ -1,0 +1,38 @@
+"""Bodies read from the wire, never more of them than the limit."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+LIMIT_BYTES: Final = 5 * 1024 * 1024
+
+_TOO_LARGE: Final = f"The body is larger than {LIMIT_BYTES // 1024**2} MiB."
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises 413 as soon as it is known to be too large, 400 if it breaks off."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > LIMIT_BYTES:
+        raise HTTPException(413, _TOO_LARGE)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LIMIT_BYTES:
+            raise HTTPException(413, _TOO_LARGE)
+    return bytes(body)
+
+
+async def read_form(request: Request) -> list[tuple[str, str]]:
+    """The name and value pairs of a form, in order. Raises 415 for any other body."""
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if declared != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "Send search parameters as application/x-www-form-urlencoded.")
+    body = await read_body(request)
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read, or has over 100 fields.") from None

@@ -1,0 +1,1 @@
+"""One module per FHIR interaction, named as the standard names it."""

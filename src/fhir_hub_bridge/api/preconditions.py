@@ -1,0 +1,67 @@
+"""Headers by which a caller says what must hold, and how much answer it wants.
+
+https://hl7.org/fhir/R4/http.html#concurrency and https://hl7.org/fhir/R4/http.html#ops
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final, Literal
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+Return = Literal["representation", "minimal", "OperationOutcome"]
+
+_ETAG: Final = re.compile(r'(?:W/)?"([1-9][0-9]{0,8})"')
+
+
+def etag(version: int) -> str:
+    """The weak ETag of a resource's version."""
+    return f'W/"{version}"'
+
+
+def http_date(moment: datetime) -> str:
+    """An aware UTC datetime as HTTP writes it."""
+    return format_datetime(moment, usegmt=True)
+
+
+def if_match(request: Request) -> int | None:
+    """The version that If-Match names, None without it. Raises 400 for any other form."""
+    header = request.headers.get("if-match")
+    if header is None:
+        return None
+    found = _ETAG.fullmatch(header.strip())
+    if found is None:
+        raise HTTPException(400, 'If-Match must name one version, as in W/"3".')
+    return int(found[1])
+
+
+def is_known(request: Request, version: int) -> bool:
+    """Whether If-None-Match says that the caller has this version already."""
+    header = request.headers.get("if-none-match", "")
+    return header.strip() == "*" or str(version) in _ETAG.findall(header)
+
+
+def wanted_return(request: Request) -> Return:
+    """What `Prefer: return=` asks for; the whole resource unless it asks for less."""
+    match _preferences(request).get("return", ""):
+        case "minimal":
+            return "minimal"
+        case "operationoutcome":
+            return "OperationOutcome"
+        case _:
+            return "representation"
+
+
+def is_strict(request: Request) -> bool:
+    """Whether `Prefer: handling=strict` asks that unknown search parameters be refused."""
+    return _preferences(request).get("handling") == "strict"
+
+
+def _preferences(request: Request) -> dict[str, str]:
+    parts = re.split(r"[,;]", ",".join(request.headers.getlist("prefer")))
+    pairs = (part.partition("=") for part in parts)
+    return {key.strip().lower(): value.strip().strip('"').lower() for key, _, value in pairs}
