@@ -1,0 +1,132 @@
+"""`work`: what goes on behind the doors, in a process of its own: notices out, receipts in.
+
+`serve` starts one such process; on PostgreSQL any number may run, on any machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fhir_hub_bridge.cli.opening import say_json, settings_of
+from fhir_hub_bridge.cli.options import AsJson, Database, StopWithParent
+
+if TYPE_CHECKING:
+    from fhir_hub_bridge.settings import Settings
+    from fhir_hub_bridge.wiring import Bridge
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command(epilog="Example: fhir-hub-bridge work --only delivery --database postgresql:///b")(
+        work
+    )
+
+
+def work(
+    *,
+    only: Annotated[
+        Literal["delivery"] | None,
+        typer.Option(help="This kind of work alone; default: all.", show_default=False),
+    ] = None,
+    stop_with_parent: StopWithParent = False,
+    database: Database = "",
+    as_json: AsJson = False,
+) -> None:
+    """Deliver the notices owed and collect their receipts, until stopped.
+
+    SIGTERM or Ctrl-C: what is being sent is finished first.
+    """
+    from fhir_hub_bridge.logs import set_up_logs
+
+    settings = settings_of(database)
+    set_up_logs(process="worker")
+    if as_json:
+        say_json({"working": [only or "delivery"]})
+    _loop(settings, stop_with_parent=stop_with_parent)
+
+
+def _loop(settings: Settings, *, stop_with_parent: bool) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, stop_with_parent=stop_with_parent))
+
+
+async def _work(settings: Settings, *, stop_with_parent: bool) -> None:
+    import structlog
+
+    from fhir_hub_bridge.processes import follow_parent, set_on_signals
+    from fhir_hub_bridge.wiring import open_bridge
+
+    stop, hint = asyncio.Event(), asyncio.Event()
+    set_on_signals(stop)
+    following = None
+    if stop_with_parent:
+        following = asyncio.create_task(follow_parent(hint=hint, gone=stop))
+    log = structlog.get_logger()
+    rousing = asyncio.create_task(_rouse(stop, hint))
+    async with open_bridge(settings) as bridge:
+        log.info("The worker is at work.")
+        await _deliver(bridge, stop=stop, hint=hint)
+    for task in (following, rousing):
+        if task is not None:
+            task.cancel()
+    log.info("The worker has finished.")
+
+
+async def _rouse(stop: asyncio.Event, hint: asyncio.Event) -> None:
+    """Delivery may be in a long pause when it is to stop."""
+    await stop.wait()
+    hint.set()
+
+
+async def _deliver(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) -> None:
+    """Send what is owed and take in receipts, until `stop` is set and what is begun is done."""
+    from datetime import timedelta
+
+    from fhir_hub_bridge.connectors.drop_folder import DropFolder
+    from fhir_hub_bridge.connectors.fhir_peer import FhirPeer
+    from fhir_hub_bridge.delivery.dispatch import deliver
+    from fhir_hub_bridge.delivery.pace import Pace
+    from fhir_hub_bridge.delivery.proof import collect_acknowledgements
+    from fhir_hub_bridge.mapping.notice_to_fhir import communication_told
+
+    settings = bridge.settings
+    peer, folders = FhirPeer(), DropFolder()
+    pace = Pace(
+        schedule=settings.retry_schedule,
+        lease=timedelta(seconds=settings.lease_seconds),
+        partner_concurrency=settings.partner_concurrency,
+        poll=timedelta(seconds=settings.poll_seconds),
+    )
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(
+                deliver(
+                    bridge.store,
+                    connectors={"fhir-push": peer, "file-drop": folders},
+                    pace=pace,
+                    escalate_to=settings.escalation_owner,
+                    told=communication_told,
+                    clock=bridge.clock,
+                    stop=stop,
+                    wake=hint,
+                )
+            )
+            both.create_task(
+                collect_acknowledgements(
+                    bridge.store,
+                    folders=folders,
+                    escalate_to=settings.escalation_owner,
+                    told=communication_told,
+                    clock=bridge.clock,
+                    stop=stop,
+                    poll=max(pace.poll, timedelta(seconds=0.5)),
+                    confirmed=hint,
+                )
+            )
+    finally:
+        await peer.close()
