@@ -83,11 +83,13 @@ def record_referral(
     given: Given = Given(),
     salt: str = "",
     is_second: bool | None = None,
+    found: Mapping[str, Stored] | None = None,
 ) -> Recorded:
     """Record what a partner says about one referral; its rows are put on `writes`.
 
     `stored` is the referral as found and locked, None for a new one (the first act is then Refer).
     `is_second` says whether the member has another open referral to the service; None looks.
+    `found` holds its stored resources where the caller has read them; None reads them.
     `salt` tells apart several updates of one `recording`. The caller flushes `writes` in the same
     transaction. Raises RuleBroken or UnmappedCode: then nothing was written.
 
@@ -95,7 +97,8 @@ def record_referral(
     event 3. resources and 4. notices owed, their bytes frozen. Then 5. versions, referral, events
     and notices become rows.
     """
-    found = _stored_resources(conn, resource_ids(stored) if stored else ResourceIds(), given)
+    if found is None:
+        found = stored_resources(conn, [stored] if stored else [], given.claim_response)
     at_work = _AtWork(
         conn=conn,
         update=update,
@@ -267,12 +270,24 @@ class _AtWork:
             self.senders.get(draft.reference, ""),
             self.known().id,
             "POST" if draft.version == 1 else "PUT",
+            # the rules change no element that is searched by token; a sender may
+            reindex=draft.version > 1 and draft.reference in self.sheet.edited,
         )
 
 
 def resource_ids(stored: StoredReferral) -> ResourceIds:
     """The ids of a stored referral's resources."""
     return _IDS.validate_json(stored.resources)
+
+
+def stored_resources(
+    conn: Connection, referrals: Sequence[StoredReferral], claim_response: str = ""
+) -> dict[str, Stored]:
+    """What translations of these referrals go on from: Tasks, requests, one ClaimResponse."""
+    own = (ref for referral in referrals for ref in resource_ids(referral).references())
+    named = (reference.partition("/") for reference in (*own, claim_response))
+    used = ("Task", "ServiceRequest", "ClaimResponse")
+    return read_many(conn, [(type_, id_) for type_, _, id_ in named if type_ in used])
 
 
 def _bucket_of_new(update: ReferralUpdate, given: Given) -> int:
@@ -282,13 +297,6 @@ def _bucket_of_new(update: ReferralUpdate, given: Given) -> int:
     if given.ids.task:
         return bucket_of("Task", given.ids.task)
     return bucket_for(refer.member.cin, otherwise=f"{update.told.evidence}")
-
-
-def _stored_resources(conn: Connection, ids: ResourceIds, given: Given) -> dict[str, Stored]:
-    """What the translation goes on from, as it is stored: Tasks, requests, a ClaimResponse."""
-    named = (reference.partition("/") for reference in (*ids.references(), given.claim_response))
-    used = ("Task", "ServiceRequest", "ClaimResponse")
-    return read_many(conn, [(type_, id_) for type_, _, id_ in named if type_ in used])
 
 
 def _sheet(found: Mapping[str, Stored], given: Given) -> Sheet:

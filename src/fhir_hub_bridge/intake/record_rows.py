@@ -7,13 +7,17 @@ date or a referrer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any, Literal
 
 from fhir_hub_bridge.errors import Issue, Rejected, RuleBroken
-from fhir_hub_bridge.intake.record_referral import record_referral
+from fhir_hub_bridge.intake.record_referral import (
+    record_referral,
+    resource_ids,
+    stored_resources,
+)
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.mapping.row_to_referral import RowReading, RowUpdate
 from fhir_hub_bridge.referral.deadlines import local_date
@@ -30,6 +34,7 @@ from fhir_hub_bridge.referral.parties import Partner, recognise, recognise_plan
 from fhir_hub_bridge.store.imports import row_batches
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.referrals import StoredReferral, find_of_members, party_key
+from fhir_hub_bridge.store.resources import Stored
 from fhir_hub_bridge.store.unit import Connection
 from fhir_hub_bridge.store.writes import Writes
 
@@ -107,6 +112,7 @@ class _Unit:
     context: ImportContext
     partners: tuple[Partner, ...]
     known: dict[tuple[str, str], list[StoredReferral]]
+    resources: Mapping[str, Stored]  # of the known referrals, as they were before this unit
     touched: set[str] = field(default_factory=set)  # CINs of members written on
     recorded: set[str] = field(default_factory=set)  # digests of rows
     writes: Writes = field(default_factory=Writes)
@@ -115,7 +121,9 @@ class _Unit:
 def record_rows(conn: Connection, rows: Sequence[ReadRow], context: ImportContext) -> list[RowFact]:
     """The unit: every row's fact, in order, and all that follows from them, in one transaction."""
     wanted = [(r.update.cin, r.update.service) for r in rows if r.update]
-    unit = _Unit(conn, context, all_partners(conn), _by_member(find_of_members(conn, wanted)))
+    found = find_of_members(conn, wanted)
+    resources = stored_resources(conn, found)
+    unit = _Unit(conn, context, all_partners(conn), _by_member(found), resources)
     facts = [_fact(unit, row) for row in rows]
     stored = [
         {**asdict(fact), "cells": row.kept(), "digest": row.digest}
@@ -234,11 +242,26 @@ def _record(
         writes=unit.writes,
         salt=f"{unit.context.file_id}:{row.line}",
         is_second=stored is None and _has_open(unit, row),
+        found=_resources(unit, row, stored),
     )
     if recorded.outcome != "unchanged" and row.update:
         unit.touched.add(row.update.cin)
     owed = len(recorded.owed)
     return RowFact(row.line, recorded.outcome, recorded.rule, recorded.referral.id, (), owed)
+
+
+def _resources(
+    unit: _Unit, row: ReadRow, stored: StoredReferral | None
+) -> Mapping[str, Stored] | None:
+    """The referral's resources as read for the whole unit; None once a row wrote on them."""
+    if stored is None:
+        return {}
+    if row.update is None or row.update.cin in unit.touched:
+        return None
+    own = resource_ids(stored).references()
+    return {
+        reference: unit.resources[reference] for reference in own if reference in unit.resources
+    }
 
 
 def _has_open(unit: _Unit, row: ReadRow) -> bool:

@@ -52,7 +52,19 @@ def register(conn: Connection, partner: Partner, *, recording: Recording) -> Non
         return
     version = stored.version + 1 if stored else 1
     method = "PUT" if stored else "POST"
-    save(conn, [NewVersion(resource, version, recording.now, recording.operator, method=method)])
+    save(
+        conn,
+        [
+            NewVersion(
+                resource,
+                version,
+                recording.now,
+                recording.operator,
+                method=method,
+                reindex=version > 1,
+            )
+        ],
+    )
 
 
 def _read(table: Mapping[str, Any], path: Path) -> Partner:

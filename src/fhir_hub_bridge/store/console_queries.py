@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, case, func, literal_column, or_, select, tuple_
+from sqlalchemy import Connection, Row, case, func, literal_column, or_, select
 
 from fhir_hub_bridge.referral.model import Event, Referral
 from fhir_hub_bridge.referral.parties import Partner
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros
+from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.notice_records import (
     NoticeCounts,
     NoticeRecord,
@@ -161,7 +162,7 @@ def _next_due(conn: Connection, referrals: list[tuple[int, str]]) -> dict[str, s
     """The type of the earliest pending notice of each of these referrals."""
     query = (
         select(notice.c.referral_id, notice.c.type)
-        .where(tuple_(notice.c.bucket, notice.c.referral_id).in_(referrals), _PENDING)
+        .where(among([notice.c.bucket, notice.c.referral_id], referrals), _PENDING)
         .order_by(notice.c.due_at.desc(), notice.c.lane.desc())
     )
     # Of several rows of one referral the last, which is the earliest, stays.

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select, tuple_
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select
 
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
+from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.notice_rows import Attempt
 from fhir_hub_bridge.store.tables import notice, notice_attempt
 
@@ -123,7 +124,7 @@ def attempts_of(conn: Connection, notice_ids: Collection[str]) -> dict[str, list
     keys = [(bucket_of("Notice", id_), id_) for id_ in sorted(notice_ids)]
     query = (
         select(notice_attempt)
-        .where(tuple_(a.bucket, a.notice_id).in_(keys))
+        .where(among([a.bucket, a.notice_id], keys))
         .order_by(a.bucket, a.notice_id, a.number)
     )
     found: dict[str, list[Attempt]] = defaultdict(list)

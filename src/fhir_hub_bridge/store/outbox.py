@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from fhir_hub_bridge.faults import fault
 from fhir_hub_bridge.store.instants import from_micros, to_micros
+from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.notice_rows import (
     CHANGED,
     FACTS,
@@ -152,7 +153,7 @@ def hand_back(conn: Connection, unsent: Sequence[Claimed]) -> None:
     conn.execute(
         update(notice)
         .where(
-            tuple_(notice.c.bucket, notice.c.id, notice.c.token).in_(keys),
+            among([notice.c.bucket, notice.c.id, notice.c.token], keys),
             notice.c.state == "pending",
         )
         .values(lease_until=0)
@@ -247,7 +248,7 @@ def _refusals(conn: Connection, rows: Sequence[RowMapping]) -> Counter[tuple[int
     query = (
         select(a.bucket, a.notice_id, func.count())
         .where(
-            tuple_(a.bucket, a.notice_id).in_([(row["bucket"], row["id"]) for row in rows]),
+            among([a.bucket, a.notice_id], [(row["bucket"], row["id"]) for row in rows]),
             a.outcome == "refused",
         )
         .group_by(a.bucket, a.notice_id)

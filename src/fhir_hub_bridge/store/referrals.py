@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, RowMapping, select, tuple_
+from sqlalchemy import Connection, RowMapping, select
 
 from fhir_hub_bridge.errors import Unknown
 from fhir_hub_bridge.referral.model import Event, Party, Referral
 from fhir_hub_bridge.referral.notices import NotOwed
 from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
 from fhir_hub_bridge.store.instants import to_micros
+from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch
 from fhir_hub_bridge.store.tables import member, referral, referral_event, resource
 
@@ -69,7 +70,7 @@ def find_of_members(conn: Connection, members: Sequence[tuple[str, str]]) -> lis
     keys = sorted({(bucket_of_key(cin), cin, service) for cin, service in members})
     query = (
         select(referral)
-        .where(tuple_(referral.c.bucket, referral.c.cin, referral.c.service).in_(keys))
+        .where(among([referral.c.bucket, referral.c.cin, referral.c.service], keys))
         .order_by(referral.c.bucket, referral.c.id)
     )
     return [_stored(row) for row in conn.execute(query.with_for_update()).mappings()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, select, tuple_
+from sqlalchemy import Column, Connection, RowMapping, Table, bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from fhir_hub_bridge.errors import Unknown, VersionConflict
@@ -19,6 +19,7 @@ from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_byte
 from fhir_hub_bridge.fhir.search import index_values
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
+from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import resource, resource_version, search_token
 
@@ -27,15 +28,6 @@ _KEY = ("bucket", "type", "id")
 # Built once: building a statement costs more than the database takes to answer it.
 _FIND = select(resource).where(*(resource.c[name] == bindparam(name) for name in _KEY))
 _FIND_LOCKED = _FIND.with_for_update()
-_FIND_MANY = (
-    select(resource)
-    .where(tuple_(*(resource.c[name] for name in _KEY)).in_(bindparam("keys", expanding=True)))
-    .order_by(*(resource.c[name] for name in _KEY))
-)
-_FIND_MANY_LOCKED = _FIND_MANY.with_for_update()
-_FORGET_TOKENS = delete(search_token).where(
-    tuple_(*(search_token.c[name] for name in _KEY)).in_(bindparam("keys", expanding=True))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,7 @@ class NewVersion:
     source: str = ""
     referral_id: str = ""
     method: str = "PUT"
+    reindex: bool = False  # its search values may be others than those of the version before
 
 
 def save(conn: Connection, versions: Sequence[NewVersion]) -> None:
@@ -88,7 +81,8 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
     """
     history: list[dict[str, Any]] = []
     newest: dict[tuple[int, str, str], tuple[NewVersion, dict[str, Any]]] = {}
-    before: list[tuple[int, str, str]] = []  # those with search values already stored
+    fresh: set[tuple[int, str, str]] = set()  # those whose search values are to be stored
+    before: list[tuple[int, str, str]] = []  # those that have some stored which may be others
     for new in versions:
         type_, id_ = new.resource["resourceType"], new.resource["id"]
         key = (bucket_of(type_, id_), type_, id_)
@@ -100,14 +94,16 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
             "body": to_bytes(stamped(new.resource, version=new.version, at=new.at)),
         }
         history.append(row)
-        if key not in newest and new.version > 1:
+        if new.version == 1 or new.reindex:
+            fresh.add(key)
+        if key not in newest and new.reindex:
             before.append(key)
         newest[key] = (new, row)
     if before:
-        conn.execute(_FORGET_TOKENS, {"keys": before})
+        conn.execute(delete(search_token).where(among(_key_columns(search_token), before)))
     current: list[dict[str, Any]] = []
     tokens: list[dict[str, Any]] = []
-    for new, row in newest.values():
+    for key, (new, row) in newest.items():
         values = index_values(new.resource)
         key_of_row = {name: row[name] for name in _KEY}
         current.append(
@@ -124,10 +120,11 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
                 "patient": values.patient,
             }
         )
-        tokens += [
-            {**key_of_row, "param": param, "system": system, "value": value}
-            for param, system, value in dict.fromkeys(values.tokens)
-        ]
+        if key in fresh:
+            tokens += [
+                {**key_of_row, "param": param, "system": system, "value": value}
+                for param, system, value in dict.fromkeys(values.tokens)
+            ]
     return [
         Batch(resource_version, history),
         Batch(resource, current, replace=_KEY),
@@ -174,14 +171,12 @@ def read(conn: Connection, type_: str, id_: str) -> Stored:
     return found
 
 
-def read_many(
-    conn: Connection, references: Iterable[tuple[str, str]], *, lock: bool = False
-) -> dict[str, Stored]:
-    """The current versions of these (type, id), by `Type/id`; locked in one order."""
+def read_many(conn: Connection, references: Iterable[tuple[str, str]]) -> dict[str, Stored]:
+    """The current versions of these (type, id), by `Type/id`."""
     keys = [(bucket_of(type_, id_), type_, id_) for type_, id_ in set(references)]
     if not keys:
         return {}
-    rows = conn.execute(_FIND_MANY_LOCKED if lock else _FIND_MANY, {"keys": keys}).mappings()
+    rows = conn.execute(select(resource).where(among(_key_columns(resource), keys))).mappings()
     return {stored.reference: stored for stored in map(_stored, rows)}
 
 
@@ -213,8 +208,14 @@ def amend(
     before = unstamped(found.parsed())
     after = change(before)
     if after != before:
-        new = NewVersion(after, found.version + 1, at, found.source, found.referral_id)
+        new = NewVersion(
+            after, found.version + 1, at, found.source, found.referral_id, reindex=True
+        )
         save(conn, [new])
+
+
+def _key_columns(table: Table) -> list[Column[Any]]:
+    return [table.c[name] for name in _KEY]
 
 
 def _versions(type_: str, id_: str) -> Any:
