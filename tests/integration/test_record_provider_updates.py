@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
 from tests.builders import (
+    CIN,
+    CLINIC,
+    HARBOR,
     TODAY,
     a_service_request,
     a_task,
+    an_agreement,
     put,
     reason,
     register,
@@ -37,7 +42,7 @@ from fhir_hub_bridge.fhir.codec import parse_json
 from fhir_hub_bridge.intake.record_referral import resource_ids
 from fhir_hub_bridge.mapping.codings import code_in
 from fhir_hub_bridge.referral.model import EventKind
-from fhir_hub_bridge.store.tables import resource
+from fhir_hub_bridge.store.tables import notice, resource
 from fhir_hub_bridge.store.transaction import Store
 
 DAY = timedelta(days=1)
@@ -119,6 +124,60 @@ async def test_the_reason_of_a_pause_is_kept_while_it_lasts(store: Store, theirs
     assert paused["statusReason"] == {"text": "Away"}
     assert "statusReason" not in after
     assert after["status"] == "in-progress"
+
+
+async def test_resuming_after_a_pause_says_nothing_new(
+    store: Store, task: str, theirs: str
+) -> None:
+    await provider_says(store, theirs, status="accepted")
+    await provider_says(store, theirs, status="on-hold")
+
+    await provider_says(store, theirs, status="in-progress")
+
+    after = await now(store, f"Task/{theirs}")
+    assert after["status"] == "in-progress"
+    assert code_in(after["businessStatus"], canonical.REFERRAL_STATUS) == "accepted"
+    assert (await the_referral(store, task)).events == 4
+
+
+async def test_what_goes_out_shows_the_plan_s_task_only_and_no_word_of_the_provider(
+    store: Store,
+) -> None:
+    agreed = an_agreement(every_status=True, task_view=True)
+    await register(store, [replace(CLINIC, agreement=agreed)])
+    task = await refer(store)
+    theirs = await decide_and_assign(store, task)
+    await provider_says(
+        store,
+        theirs,
+        status="accepted",
+        statusReason={"text": "TEXTCANARY"},
+        note=[{"text": "NOTECANARY"}],
+    )
+    closing = reason("services-received", "TEXTCANARY")
+    closing["coding"].append({"system": "https://plan.example", "code": "PLANCANARY"})
+    await provider_says(store, theirs, businessStatus=said("loop-closed"), statusReason=closing)
+
+    messages = await store.read(sent_out)
+
+    ids = resource_ids(await the_referral(store, task)).assignments[0]
+    for body in messages:
+        for word in ("CANARY", "Madeup", CIN, ids.task, ids.service_request):
+            assert word.encode() not in body
+    views = [parse_json(body)["entry"][1]["resource"] for body in messages]
+    assert [view["status"] for view in views] == [
+        "accepted",
+        "in-progress",
+        "in-progress",
+        "completed",
+    ]
+    assert views[-1]["output"][0]["valueCodeableConcept"]["text"] == "Approved"
+    assert views[-1]["output"][1]["valueReference"]["display"] == HARBOR.name
+
+
+def sent_out(conn: Connection) -> list[bytes]:
+    query = select(notice.c.message).order_by(notice.c.lane)
+    return [bytes(body) for body in conn.execute(query).scalars()]
 
 
 @pytest.mark.parametrize(

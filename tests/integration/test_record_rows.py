@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from collections.abc import Sequence
@@ -470,6 +471,19 @@ async def test_a_half_written_last_line_is_a_listed_reject(
 
     assert facts(summary) == (1, 0, 0, 1)
     assert ("rejected", "half-written-row") in await rules(store)
+
+
+async def test_a_file_that_is_imported_twice_at_once_opens_each_referral_once(
+    store: Store, tmp_path: Path
+) -> None:
+    rows = [a_row(cin=f"9123450{number}A") for number in range(10)]
+    path = a_file(tmp_path, rows)
+
+    summaries = await asyncio.gather(*(imported(store, path, unmatched="open") for _ in range(3)))
+
+    assert len(await referrals(store)) == 10
+    assert sum(s.rows_recorded for s in summaries) == 10
+    assert all(facts(s)[2:] == (0, 0) for s in summaries)
 
 
 @pytest.mark.parametrize("rows_a_unit", [1, 3, 100])

@@ -217,6 +217,13 @@ def test_facts_before_the_agreement_starts_are_withheld() -> None:
     assert not_owed == ()
 
 
+@pytest.mark.requirement("CLR-NOTICE-4")
+def test_the_day_an_agreement_starts_is_told() -> None:
+    owed, _ = asked(a_decision(), agreement=an_agreement(notify_from=DECIDED))
+
+    assert [(n.state, n.rule) for n in owed] == [("pending", "")]
+
+
 @pytest.mark.requirement("CLR-NOTICE-5")
 def test_without_an_agreement_what_is_owed_is_escalated_at_once() -> None:
     unknown = Party(name="Walk-in clinic")

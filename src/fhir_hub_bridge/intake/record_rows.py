@@ -33,7 +33,12 @@ from fhir_hub_bridge.referral.model import (
 from fhir_hub_bridge.referral.parties import Partner, recognise, recognise_plan
 from fhir_hub_bridge.store.imports import row_batches
 from fhir_hub_bridge.store.partners import all_partners
-from fhir_hub_bridge.store.referrals import StoredReferral, find_of_members, party_key
+from fhir_hub_bridge.store.referrals import (
+    StoredReferral,
+    find_of_members,
+    hold_members,
+    party_key,
+)
 from fhir_hub_bridge.store.resources import Stored
 from fhir_hub_bridge.store.unit import Connection
 from fhir_hub_bridge.store.writes import Writes
@@ -121,6 +126,8 @@ class _Unit:
 def record_rows(conn: Connection, rows: Sequence[ReadRow], context: ImportContext) -> list[RowFact]:
     """The unit: every row's fact, in order, and all that follows from them, in one transaction."""
     wanted = [(r.update.cin, r.update.service) for r in rows if r.update]
+    if context.unmatched == "open":
+        hold_members(conn, {cin for cin, _ in wanted}, now=context.recording.now)
     found = find_of_members(conn, wanted)
     resources = stored_resources(conn, found)
     unit = _Unit(conn, context, all_partners(conn), _by_member(found), resources)

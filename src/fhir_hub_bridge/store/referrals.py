@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from fhir_hub_bridge.referral.notices import NotOwed
 from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
 from fhir_hub_bridge.store.instants import to_micros
 from fhir_hub_bridge.store.keys import among
-from fhir_hub_bridge.store.rows import Batch
+from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import member, referral, referral_event, resource
 
 _REFERRAL: TypeAdapter[Referral] = TypeAdapter(Referral)
@@ -74,6 +74,16 @@ def find_of_members(conn: Connection, members: Sequence[tuple[str, str]]) -> lis
         .order_by(referral.c.bucket, referral.c.id)
     )
     return [_stored(row) for row in conn.execute(query.with_for_update()).mappings()]
+
+
+def hold_members(conn: Connection, cins: Collection[str], *, now: datetime) -> None:
+    """Keep others from opening referrals of these members until the transaction ends.
+
+    Held in one order; two files that speak of the same people then do not open a referral twice.
+    """
+    keys = sorted((bucket_of_key(cin), cin) for cin in set(cins))
+    rows = [{"bucket": bucket, "cin": cin, "seen_at": to_micros(now)} for bucket, cin in keys]
+    insert_all(conn, [Batch(member, rows, replace=("bucket", "cin"))])
 
 
 def load(conn: Connection, referral_id: str, *, lock: bool = False) -> StoredReferral:

@@ -82,6 +82,9 @@ FLAG: Final[Mapping[str, str]] = MappingProxyType(
         "after-closure": "Told after the loop was closed. Kept for a person to look at.",
         "second-closure": "A second ending was told; the first one stands. Kept for a person.",
         "before-authorization": "Told before the plan had decided.",
+        "repeated": "Told before; nothing changed.",
+        "after-reassignment": "Told by a provider who no longer has it. Kept for a person.",
+        "second-referral": "The same person was already referred to this service by another.",
     }
 )
 
