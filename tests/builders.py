@@ -82,10 +82,10 @@ PLAN = a_partner("plan", kind="managed-care-plan", npi="1234567893", plan_codes=
 CLINIC = a_partner(
     "clinic", kind="referring-entity", npi="1679576722", agreement=an_agreement(every_status=True)
 )
-HARBOR = a_partner("harbor", npi="1245319599", tin="12-3456789")
+HARBOR = a_partner("harbor", npi="1245319599", tin="123456789")
 HEARTH = a_partner("hearth", npi="1730187717")
 HUB = a_partner(
-    "hub", kind="hub", acts_for=(PLAN.id, HARBOR.id), delegated=("assign",), tin="98-7654321"
+    "hub", kind="hub", acts_for=(PLAN.id, HARBOR.id), delegated=("assign",), tin="987654321"
 )
 PARTNERS = (PLAN, CLINIC, HARBOR, HEARTH, HUB)
 

@@ -66,10 +66,11 @@ def a_lane(
 
 
 def store_owed(conn: Connection, owed: Sequence[Owed]) -> None:
-    """A unit of work: the notices with their referrals and Communications."""
+    """A unit of work: the notices with their referrals, duties and Communications."""
     referrals = {one.referral_id: _referral_row(one) for one in owed}
     insert_all(conn, [Batch(referral, list(referrals.values()))])
-    save(conn, [NewVersion(_communication(one), 1, NOW) for one in owed])
+    duties = [made(one) for one in owed for made in (_request, _communication)]
+    save(conn, [NewVersion(duty, 1, NOW) for duty in duties])
     insert_all(conn, [Batch(notice, [one.row for one in owed])])
 
 
@@ -174,11 +175,23 @@ def _referral_row(owed: Owed) -> dict[str, Any]:
     }
 
 
+def _request(owed: Owed) -> Json:
+    return {
+        "resourceType": "CommunicationRequest",
+        "id": f"{owed.communication_id[:2]}q{owed.communication_id[3:]}",
+        "status": "active",
+    }
+
+
 def _communication(owed: Owed) -> Json:
     return {
         "resourceType": "Communication",
         "id": owed.communication_id,
         "identifier": [{"system": NOTICE_SYSTEM, "value": owed.id}],
+        "basedOn": [
+            {"reference": "ServiceRequest/r"},
+            {"reference": f"CommunicationRequest/{_request(owed)['id']}"},
+        ],
         "status": "preparation",
         "payload": [{"contentString": "A made-up notice."}],
     }

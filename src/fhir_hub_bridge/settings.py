@@ -49,7 +49,9 @@ class Settings(BaseSettings):
         description="pauses between tries of a notice; the last repeats until it is confirmed",
     )
     lease_seconds: float = Field(
-        default=60, description="how long a worker owns a notice it claimed"
+        default=60,
+        ge=45,  # half as long again as one try may take
+        description="how long a worker owns a notice it claimed; 45 at least",
     )
     partner_concurrency: int = Field(default=4, description="sends at once to one partner")
     poll_seconds: float = Field(

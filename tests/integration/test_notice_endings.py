@@ -13,6 +13,7 @@ from fhir_hub_bridge.store.instants import to_micros
 from fhir_hub_bridge.store.notice_endings import (
     Acknowledgement,
     escalate,
+    escalate_past_due,
     record_acknowledgement,
     withhold,
 )
@@ -72,6 +73,11 @@ async def communication(store: Store, one: Owed) -> dict[str, Any]:
     return (await store.read(read, "Communication", one.communication_id)).parsed()
 
 
+async def duty(store: Store, one: Owed) -> Any:
+    based_on = (await communication(store, one))["basedOn"][1]["reference"]
+    return (await store.read(read, *based_on.split("/"))).parsed()["status"]
+
+
 async def test_an_acknowledgement_confirms_and_lets_the_lane_go_on(store: Store) -> None:
     lane = a_lane("a", notices=2, method="file-drop")
     await store.write(store_owed, lane)
@@ -89,6 +95,7 @@ async def test_an_acknowledgement_confirms_and_lets_the_lane_go_on(store: Store)
         NOW + HOUR,
     )
     assert (kept["status"], kept["received"]) == ("completed", "2026-11-23T19:00:00.000Z")
+    assert (await duty(store, lane[0]), await duty(store, lane[1])) == ("completed", "active")
     assert await outcomes(store, lane[0]) == ["sent", "received"]
     assert following.id == lane[1].id
 
@@ -166,6 +173,7 @@ async def test_a_person_withholds_a_notice_and_its_lane_goes_on(store: Store) ->
         "by J. Doe, rule member-asked",
     )
     assert (await communication(store, lane[0]))["status"] == "not-done"
+    assert await duty(store, lane[0]) == "revoked"
     assert following.id == lane[1].id
 
 
@@ -198,6 +206,52 @@ async def test_only_a_pending_notice_is_escalated_and_only_once(store: Store) ->
     after = await stands(store, pending)
     assert marked == [True, False, False]
     assert (after.escalated_to, after.escalated_why) == ("J. Doe", "first")
+
+
+async def test_what_lies_with_its_recipient_is_under_way_and_says_since_when(
+    store: Store,
+) -> None:
+    (one,) = a_lane("a", method="file-drop")
+    await store.write(store_owed, [one])
+    await sent(store)
+
+    kept = await communication(store, one)
+
+    assert (kept["status"], kept["sent"]) == ("in-progress", "2026-11-23T18:00:00.000Z")
+    assert await duty(store, one) == "active"
+
+
+async def test_a_confirmed_notice_fulfils_its_duty(store: Store) -> None:
+    (one,) = a_lane("a")
+    await store.write(store_owed, [one])
+
+    await sent(store, outcome="accepted", next_in=None)
+
+    assert (await communication(store, one))["status"] == "completed"
+    assert await duty(store, one) == "completed"
+
+
+async def test_every_notice_past_due_gets_a_person_with_the_reason_there_is(
+    store: Store,
+) -> None:
+    lane, later = a_lane("a", notices=2, due_in=DAY), a_lane("b", due_in=3 * DAY)
+    ended = a_lane("c", due_in=DAY, state="confirmed")
+    await store.write(store_owed, lane)
+    (claimed,) = await store.write(claim, now=NOW, lease=HOUR, limit=1)
+    await store.write(store_owed, [*later, *ended])
+    silent = Attempt(NOW, NOW, "unavailable", "no answer")
+    await store.write(record, claimed, silent, next_attempt_at=NOW + 9 * DAY, told=told)
+
+    marked = [
+        await store.write(escalate_past_due, to="J. Doe", now=NOW + moment, limit=50)
+        for moment in (DAY, DAY + HOUR, DAY + HOUR)
+    ]
+
+    stood = [await stands(store, one) for one in (*lane, *later, *ended)]
+    assert marked == [0, 2, 0]
+    assert [n.escalated_why for n in stood] == ["past-due: no answer", "past-due", "", ""]
+    assert [n.escalated_to for n in stood[:2]] == ["J. Doe", "J. Doe"]
+    assert [n.escalated_at for n in stood[:2]] == [NOW + DAY + HOUR] * 2
 
 
 async def test_every_notice_owed_is_counted_as_confirmed_withheld_or_pending(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from tests.notice_builders import NOW, Owed, a_lane, a_partner, store_owed, store_partners, told
 
 from fhir_hub_bridge.connectors.drop_folder import DropFolder
-from fhir_hub_bridge.delivery.proof import collect_acknowledgements, collect_once
+from fhir_hub_bridge.delivery.proof import Receipts, collect_acknowledgements
+from fhir_hub_bridge.referral.parties import Agreement
 from fhir_hub_bridge.store.notice_records import NoticeRecord, notices_of
 from fhir_hub_bridge.store.notice_rows import Attempt
 from fhir_hub_bridge.store.outbox import claim, record
@@ -28,10 +30,10 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-async def dropped(store: Store, folder: Path, *names: str) -> list[Owed]:
+async def dropped(store: Store, folder: Path, *names: str, by: str = "hub") -> list[Owed]:
     """Notices that were left in the folder."""
-    partner = a_partner("hub", endpoint=str(folder), method="file-drop", proof="acknowledgement")
-    lanes = [one for name in names for one in a_lane(name, recipient="hub", method="file-drop")]
+    partner = a_partner(by, endpoint=str(folder), method="file-drop", proof="acknowledgement")
+    lanes = [one for name in names for one in a_lane(name, recipient=by, method="file-drop")]
     await store.write(store_partners, [partner])
     await store.write(store_owed, lanes)
     for one in await store.write(claim, now=NOW, lease=DAY, limit=50):
@@ -46,13 +48,15 @@ def acknowledge(folder: Path, one: Owed, **wrong: Any) -> None:
 
 
 async def look(store: Store, doubted: dict[str, str] | None = None) -> int:
-    return await collect_once(
-        store,
-        folders=DropFolder(),
-        doubted={} if doubted is None else doubted,
-        escalate_to="J. Doe",
-        told=told,
-        clock=lambda: NOW + DAY / 2,
+    receipts = replace(
+        receipts_of(store, at=NOW + DAY / 2), doubted={} if doubted is None else doubted
+    )
+    return sum([await receipts.look(at) for at in await receipts.to_look_at()])
+
+
+def receipts_of(store: Store, *, folders: DropFolder | None = None, at: datetime = NOW) -> Receipts:
+    return Receipts(
+        store, folders or DropFolder(), escalate_to="J. Doe", told=told, clock=lambda: at
     )
 
 
@@ -144,11 +148,7 @@ async def test_the_loop_collects_and_wakes_delivery_until_it_is_stopped(
     stop, confirmed = asyncio.Event(), asyncio.Event()
     loop = asyncio.create_task(
         collect_acknowledgements(
-            store,
-            folders=DropFolder(),
-            escalate_to="J. Doe",
-            told=told,
-            clock=lambda: NOW,
+            receipts_of(store),
             stop=stop,
             poll=timedelta(seconds=0.02),
             confirmed=confirmed,
@@ -177,11 +177,7 @@ async def test_the_loop_goes_on_after_a_fault_of_ours(store: Store, folder: Path
     acknowledge(folder, one)
     loop = asyncio.create_task(
         collect_acknowledgements(
-            store,
-            folders=FailsOnce(),
-            escalate_to="J. Doe",
-            told=told,
-            clock=lambda: NOW,
+            receipts_of(store, folders=FailsOnce()),
             stop=stop,
             poll=timedelta(seconds=0.02),
             confirmed=confirmed,
@@ -191,3 +187,42 @@ async def test_the_loop_goes_on_after_a_fault_of_ours(store: Store, folder: Path
     await asyncio.wait_for(confirmed.wait(), 5)
     stop.set()
     await asyncio.wait_for(loop, 5)
+
+
+async def test_a_folder_that_hangs_holds_up_nobody_elses_receipts(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
+    hanging, released = tmp_path / "hangs", asyncio.Event()
+    (one,) = await dropped(store, folder, "a")
+    await dropped(store, hanging, "b", "c", by="first-of-all")
+    stop, confirmed = asyncio.Event(), asyncio.Event()
+    looks: list[str] = []
+
+    class Hangs(DropFolder):
+        async def receipt(self, notice_id: str, *, sha256: str, agreement: Agreement) -> Any:
+            looks.append(agreement.endpoint)
+            if agreement.endpoint == str(hanging):
+                await released.wait()
+                raise TimeoutError
+            return await super().receipt(notice_id, sha256=sha256, agreement=agreement)
+
+    loop = asyncio.create_task(
+        collect_acknowledgements(
+            receipts_of(store, folders=Hangs()),
+            stop=stop,
+            poll=timedelta(seconds=0.02),
+            confirmed=confirmed,
+        )
+    )
+    async with asyncio.timeout(10):
+        while len(looks) < 4:
+            await asyncio.sleep(0.01)
+    acknowledge(folder, one)
+
+    await asyncio.wait_for(confirmed.wait(), 5)
+    stop.set()
+    released.set()
+    await asyncio.wait_for(loop, 5)
+
+    assert looks.count(str(hanging)) == 1
+    assert (await stands(store, one)).state == "confirmed"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from tests.builders import (
     CIN,
     CLINIC,
@@ -27,30 +30,38 @@ from tests.builders import (
     because,
     decided_output,
     posted,
+    put,
     referral_bundle,
     register,
     said,
 )
 from tests.stored_loops import (
+    a_file,
+    a_row,
     ask,
     counts,
     decide_and_assign,
     events,
+    facts,
+    imported,
     notices,
     now,
     plan_decides,
     refer,
     referrals,
     the_referral,
+    versions,
     written,
 )
 
 from fhir_hub_bridge.errors import Rejected, ResourceRejected, RuleBroken
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
+from fhir_hub_bridge.intake import record_referral
 from fhir_hub_bridge.intake.receive_fhir import Asked
 from fhir_hub_bridge.intake.record_referral import resource_ids
 from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
+from fhir_hub_bridge.store.referrals import has_open
 from fhir_hub_bridge.store.transaction import Store
 
 
@@ -120,6 +131,99 @@ async def test_the_same_referral_may_be_posted_one_resource_after_the_other(stor
     assert resource_ids(stored).service_request == request
     theirs = await decide_and_assign(store, task)
     assert (await now(store, f"Task/{theirs}"))["for"] == {"reference": f"Patient/{patient}"}
+
+
+async def test_a_task_that_names_its_request_alone_lies_with_its_member(
+    store: Store, tmp_path: Path
+) -> None:
+    patient = await ask_one(store, a_patient())
+    request = await ask_one(store, a_service_request(subject={"reference": f"Patient/{patient}"}))
+
+    focus = {"reference": f"ServiceRequest/{request}"}
+    task = await ask_one(store, a_task(focus=focus, **{"for": None}))
+
+    stored = await the_referral(store, task)
+    assert bucket_of("Task", task) == stored.bucket == bucket_of_key(CIN)
+    await decide_and_assign(store, task)
+    assert facts(await imported(store, a_file(tmp_path, [a_row(on="11/20/2026")]))) == (1, 0, 0, 0)
+
+
+async def test_a_member_whose_number_is_made_out_later_is_found_by_her_files(
+    store: Store, tmp_path: Path
+) -> None:
+    system = "https://plan.example/cin"
+    patient = await ask_one(store, a_patient("", identifier=[{"system": system, "value": CIN}]))
+    request = await ask_one(store, a_service_request(subject={"reference": f"Patient/{patient}"}))
+    await register(store, [replace(PLAN, cin_system=system)])
+
+    focus = {"reference": f"ServiceRequest/{request}"}
+    task = await ask_one(store, a_task(focus=focus, **{"for": {"reference": f"Patient/{patient}"}}))
+
+    assert (await the_referral(store, task)).bucket == bucket_of_key(CIN)
+    await decide_and_assign(store, task)
+    assert facts(await imported(store, a_file(tmp_path, [a_row(on="11/20/2026")]))) == (1, 0, 0, 0)
+
+
+async def test_without_an_owner_a_stranger_s_referral_is_the_operator_s(store: Store) -> None:
+    stranger = {"display": "Elm Clinic Example"}
+
+    task = await refer(
+        store,
+        request=a_service_request(requester=stranger),
+        task=a_task(owner=None, requester=stranger),
+    )
+
+    stored = await the_referral(store, task)
+    assert stored.referral.plan == PLAN.party
+    assert stored.referral.requester.name == "Elm Clinic Example"
+
+
+async def test_an_update_that_names_the_plan_opens_the_referral(store: Store) -> None:
+    stranger = {"display": "Elm Clinic Example"}
+    request = a_service_request(requester=stranger)
+    draft = a_task(status="draft", owner=stranger, requester=stranger)
+    task = await refer(store, request=request, task=draft)
+    resource = await now(store, f"Task/{task}")
+    owned = {**resource, "status": "requested", "owner": {"reference": "Organization/plan"}}
+
+    answered = await ask(store, put(owned, if_match=1))
+
+    stored = await the_referral(store, task)
+    assert answered.status == 200
+    assert stored.referral.plan == PLAN.party
+    assert [v["status"] for v in await versions(store, f"Task/{task}")] == ["draft", "requested"]
+    theirs = await decide_and_assign(store, task)
+    assert (await now(store, f"Task/{theirs}"))["status"] == "requested"
+    assert (await now(store, f"Task/{task}"))["status"] == "in-progress"
+
+
+async def test_the_operator_speaks_for_a_requester_that_is_not_registered(store: Store) -> None:
+    stranger = {"display": "Elm Clinic Example"}
+    task = await refer(
+        store,
+        request=a_service_request(requester=stranger),
+        task=a_task(status="draft", owner=None, requester=stranger),
+    )
+    resource = await now(store, f"Task/{task}")
+
+    await ask(store, put({**resource, "status": "requested"}))
+
+    assert (await now(store, f"Task/{task}"))["status"] == "requested"
+    assert len(await referrals(store)) == 1
+
+
+async def test_an_update_opens_no_referral_of_another_s_task(store: Store) -> None:
+    stranger = {"display": "Elm Clinic Example"}
+    draft = referral_bundle(task=a_task(status="draft", owner=stranger, requester=stranger))
+    task = written(await ask(store, posted(draft, caller="clinic")))["Task"]
+    resource = await now(store, f"Task/{task}")
+    owned = {**resource, "owner": {"reference": "Organization/plan"}}
+
+    with pytest.raises(RuleBroken) as refused:
+        await ask(store, put(owned, caller="harbor"))
+
+    assert refused.value.rule == "wrong-party"
+    assert await referrals(store) == []
 
 
 async def ask_one(store: Store, resource: Json, **how: Any) -> str:
@@ -372,6 +476,29 @@ async def test_a_second_referral_is_told_separately_and_its_referrer_learns_of_n
     assert {n.recipient for n in await notices(store, one)} == {"clinic"}
     assert {n.recipient for n in await notices(store, other)} == {"county"}
     assert one.referral.clr_id not in str(await now(store, f"Task/{second}"))
+
+
+async def test_of_two_that_refer_one_member_at_once_the_second_is_known_as_such(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = has_open
+
+    def slowly(conn: Connection, cin: str, service: str) -> bool:
+        found = real(conn, cin, service)
+        if conn.dialect.name == "postgresql":  # SQLite has one writer
+            conn.exec_driver_sql("select pg_sleep(0.3)")
+        return found
+
+    monkeypatch.setattr(record_referral, "has_open", slowly)
+    own = {"reference": "Organization/harbor"}
+
+    tasks = await asyncio.gather(
+        refer(store),
+        refer(store, request=a_service_request(requester=own), task=a_task(requester=own)),
+    )
+
+    first = [(await events(store, await the_referral(store, task)))[0].flags for task in tasks]
+    assert sorted(first) == [(), ("second-referral",)]
 
 
 async def test_two_referrals_of_one_member_may_come_in_one_request(store: Store) -> None:

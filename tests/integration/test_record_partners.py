@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.builders import (
     CLINIC,
+    HARBOR,
+    NOW,
     PLAN,
     a_bundle,
     a_patient,
     a_recording,
+    a_service_request,
     a_task,
     an_agreement,
+    assigned_output,
     decided_output,
     posted,
     referral_bundle,
@@ -24,22 +31,40 @@ from tests.stored_loops import (
     ask,
     counts,
     decide_and_assign,
+    notices,
     now,
+    plan_decides,
     plan_says,
     refer,
     the_referral,
     versions,
 )
 
-from fhir_hub_bridge.errors import BadSetting, ResourceRejected, RuleBroken
+from fhir_hub_bridge.delivery.clock import watch_clock
+from fhir_hub_bridge.errors import BadSetting, ResourceRejected, RuleBroken, StoreBusy
+from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.intake.receive_fhir import Asked
 from fhir_hub_bridge.intake.register_partner import read_partners
 from fhir_hub_bridge.intake.register_partner import register as join
+from fhir_hub_bridge.mapping.notice_to_fhir import communication_told
+from fhir_hub_bridge.referral.model import PartnerId
+from fhir_hub_bridge.referral.parties import Agreement
 from fhir_hub_bridge.store.console_queries import story
+from fhir_hub_bridge.store.notice_records import count_notices
+from fhir_hub_bridge.store.outbox import claim
 from fhir_hub_bridge.store.partners import find_partner
 from fhir_hub_bridge.store.transaction import Store
 
+
+def _told_by(method: str, endpoint: str, proof: str) -> str:
+    return (
+        'id = "a"\nname = "A"\nkind = "referring-entity"\n[agreement]\nnotify_from = 2026-01-01\n'
+        f'method = "{method}"\nendpoint = "{endpoint}"\nproof = "{proof}"\n'
+    )
+
+
+DAY = timedelta(days=1)
 EXAMPLE = Path(__file__).parents[2] / "mappings" / "partners.example.toml"
 
 
@@ -75,6 +100,15 @@ async def test_a_partner_that_changed_has_a_new_version_of_its_organization(stor
         ('id = "a"\nname = "A"\nkind = "provider"\ncolour = "blue"', "colour"),
         ('id = "a"\nname = ', "cannot be read"),
         ("", "id"),
+        ('id = "a/b"\nname = "A"\nkind = "hub"', "FHIR id"),
+        ('id = "a"\nname = "A"\nkind = "hub"\nnpi = "1234567890"', "check digit"),
+        ('id = "a"\nname = "A"\nkind = "hub"\ntin = "12-345678"', "nine digits"),
+        ('id = "a"\nname = "A"\nkind = "hub"\ntin = "00-0000001"', "placeholder"),
+        (_told_by("fhir-push", "https://a.example/fhir", "acknowledgement"), 'only prove "2xx"'),
+        (_told_by("file-drop", "/srv/a", "2xx"), 'only prove "acknowledgement"'),
+        (_told_by("fhir-push", "a.example/fhir", "2xx"), "http or https"),
+        (_told_by("fhir-push", "ftp://a.example", "2xx"), "http or https"),
+        (_told_by("file-drop", "drops/a", "acknowledgement"), "absolute path"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_naming_what(
@@ -85,6 +119,175 @@ def test_a_file_that_does_not_fit_is_refused_naming_what(
 
     with pytest.raises(BadSetting, match=named):
         read_partners(path)
+
+
+async def test_numbers_are_the_same_however_a_partners_file_or_a_reference_writes_them(
+    store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "elm.toml"
+    path.write_text('id = "elm"\nname = "Elm"\nkind = "referring-entity"\ntin = "11-2233445"')
+    await store.write(join, PLAN, *read_partners(path), recording=a_recording())
+    elm = {"identifier": {"system": canonical.TIN, "value": "11-2233445"}}
+
+    task = await refer(store, request=a_service_request(requester=elm), task=a_task(requester=elm))
+
+    assert (await store.read(find_partner, "elm")).tin == "112233445"
+    requester = (await the_referral(store, task)).referral.requester
+    assert (requester.partner, requester.tin) == ("elm", "112233445")
+
+
+async def test_the_partners_of_a_file_join_all_or_none(store: Store) -> None:
+    broken = replace(CLINIC, kind="bank")  # type: ignore[arg-type]
+
+    with pytest.raises(KeyError):
+        await store.write(join, PLAN, broken, recording=a_recording())
+
+    assert (await counts(store))["partner"] == 0
+
+
+async def stands(store: Store, task: str) -> list[tuple[str, str, str, str]]:
+    found = await notices(store, await the_referral(store, task))
+    return [(n.recipient, n.state, n.method, n.rule) for n in found]
+
+
+async def claimable(store: Store) -> list[str]:
+    found = await store.write(claim, now=NOW + DAY, lease=DAY, limit=10)
+    return [one.type for one in found]
+
+
+async def decided_then_agreed(store: Store, late: Agreement) -> str:
+    """A referral decided on DECIDED for a clinic, which agrees only then; assigned after."""
+    await register(store, [PLAN, replace(CLINIC, agreement=None), HARBOR])
+    task = await refer(store)
+    await plan_decides(store, task, "approved")
+    await store.write(join, replace(CLINIC, agreement=late), recording=a_recording())
+    decided = (await now(store, f"Task/{task}"))["output"]
+    await plan_says(store, task, output=[*decided, *assigned_output()])
+    return task
+
+
+async def test_what_waited_for_an_agreement_goes_out_in_its_order(store: Store) -> None:
+    task = await decided_then_agreed(store, an_agreement())
+
+    assert await stands(store, task) == [
+        ("clinic", "pending", "fhir-push", "no-agreement"),
+        ("clinic", "pending", "fhir-push", ""),
+    ]
+    assert await claimable(store) == ["authorization-decided"]
+
+
+async def test_facts_before_a_late_agreement_begins_are_withheld_and_hold_nothing_up(
+    store: Store,
+) -> None:
+    task = await decided_then_agreed(store, an_agreement(notify_from=date(2026, 11, 10)))
+
+    assert await stands(store, task) == [
+        ("clinic", "withheld", "", "before-go-live"),
+        ("clinic", "pending", "fhir-push", ""),
+    ]
+    assert await claimable(store) == ["provider-assigned"]
+    told = (await notices(store, await the_referral(store, task)))[0]
+    communication = await now(store, f"Communication/{told.communication_id}")
+    duty = await now(store, communication["basedOn"][1]["reference"])
+    assert (communication["status"], duty["status"]) == ("not-done", "revoked")
+
+
+async def test_what_a_late_agreement_cannot_carry_stays_with_its_person_and_holds_nothing_up(
+    store: Store,
+) -> None:
+    drop = an_agreement(method="file-drop", endpoint="/srv/clinic", proof="acknowledgement")
+    task = await decided_then_agreed(store, drop)
+
+    first, second = await notices(store, await the_referral(store, task))
+    assert (first.state, first.method, first.escalated_why) == ("pending", "", "no-agreement")
+    assert (second.state, second.method) == ("pending", "file-drop")
+    assert await claimable(store) == ["provider-assigned"]
+
+
+@pytest.mark.parametrize("twin", [True, False], ids=["shared by two", "of one alone"])
+async def test_only_a_number_of_one_partner_alone_hands_its_notices_over(
+    store: Store, twin: bool
+) -> None:
+    one = replace(CLINIC, id=PartnerId("north"), npi="", tin="112233445", agreement=None)
+    asked = {"identifier": {"system": canonical.TIN, "value": "11-2233445"}, "display": "Big"}
+    await register(store, [PLAN])
+    task = await refer(
+        store, request=a_service_request(requester=asked), task=a_task(requester=asked)
+    )
+    await plan_says(store, task, output=decided_output())
+    if twin:
+        await register(store, [replace(one, id=PartnerId("south"))])
+
+    await store.write(join, replace(one, agreement=an_agreement()), recording=a_recording())
+
+    ((recipient, state, method, _),) = await stands(store, task)
+    assert state == "pending"
+    assert (recipient, method) == (("tin:112233445", "") if twin else ("north", "fhir-push"))
+
+
+async def test_what_was_recorded_while_a_partner_joined_is_found_by_the_clock(
+    store: Store,
+) -> None:
+    await register(store, [PLAN, replace(CLINIC, agreement=None), HARBOR])
+    task = await refer(store)
+    await plan_says(store, task, output=decided_output())
+    await register(store, [CLINIC])  # without taking over: as if recording had been under way
+
+    stop = asyncio.Event()
+    watching = asyncio.create_task(
+        watch_clock(
+            store,
+            escalate_to="J. Doe",
+            before_go_live=True,
+            told=communication_told,
+            clock=lambda: NOW,
+            stop=stop,
+            every=timedelta(seconds=0.01),
+        )
+    )
+    async with asyncio.timeout(10):
+        while (await stands(store, task))[0][2] == "":
+            await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(watching, 5)
+
+    assert await stands(store, task) == [("clinic", "pending", "fhir-push", "no-agreement")]
+
+
+async def test_the_clock_gives_what_is_past_due_to_a_person_and_survives_a_busy_store(
+    store: Store,
+) -> None:
+    await register(store)
+    task = await refer(store)
+    await decide_and_assign(store, task)
+    troubles: list[Exception] = [StoreBusy(), RuntimeError("?")]
+    stop = asyncio.Event()
+
+    class Unwilling:
+        async def write(self, *args: Any, **kwargs: Any) -> Any:
+            if troubles:
+                raise troubles.pop()
+            return await store.write(*args, **kwargs)
+
+    watching = asyncio.create_task(
+        watch_clock(
+            Unwilling(),  # type: ignore[arg-type]
+            escalate_to="J. Doe",
+            before_go_live=True,
+            told=communication_told,
+            clock=lambda: NOW + 30 * DAY,
+            stop=stop,
+            every=timedelta(seconds=0.01),
+        )
+    )
+    async with asyncio.timeout(10):
+        while (await store.read(count_notices, now=NOW)).escalated < 2:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(watching, 5)
+
+    found = await notices(store, await the_referral(store, task))
+    assert [(n.escalated_to, n.escalated_why) for n in found] == [("J. Doe", "past-due")] * 2
 
 
 async def test_a_referrer_told_by_file_gets_a_file(store: Store) -> None:

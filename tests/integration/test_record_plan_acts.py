@@ -19,6 +19,7 @@ from tests.builders import (
     a_decision,
     a_recording,
     a_report,
+    a_task,
     an_assignment,
     assigned_output,
     because,
@@ -177,6 +178,38 @@ async def test_a_denial_tells_why_and_closes(store: Store, task: str) -> None:
         "requested",
         "cancelled",
     ]
+
+
+@pytest.mark.parametrize(
+    ("concept", "told"),
+    [
+        ({"text": "In words", "coding": [{"code": "0V", "display": "Not met"}]}, "In words"),
+        ({"coding": [{"code": "0V", "display": "Criteria not met"}]}, "Criteria not met"),
+        ({"coding": [{"code": "0V"}]}, "0V"),
+    ],
+)
+async def test_a_reason_in_codes_is_told_in_the_best_words_it_has(
+    store: Store, task: str, concept: dict[str, object], told: str
+) -> None:
+    extension = {
+        "url": canonical.AUTHORIZATION_REASON_EXTENSION,
+        "valueCodeableConcept": concept,
+    }
+
+    await plan_decides(
+        store, task, "denied", extension=[extension], disposition="The plan's own note"
+    )
+
+    decision = (await the_referral(store, task)).referral.decision
+    assert decision
+    assert (decision.reason, decision.reason_code) == (told, "0V")
+
+
+async def test_a_disposition_is_no_reason(store: Store, task: str) -> None:
+    with pytest.raises(RuleBroken) as refused:
+        await plan_decides(store, task, "denied", disposition="The plan's own note")
+
+    assert refused.value.rule == "decision-needs-reason"
 
 
 async def test_a_denial_without_a_reason_is_refused(store: Store, task: str) -> None:
@@ -380,6 +413,53 @@ async def test_what_the_client_wrote_besides_stays_and_the_rules_elements_do_not
     assert code_in(after["businessStatus"], canonical.REFERRAL_STATUS) == "pending"
     assert after["executionPeriod"] == {"start": TODAY.isoformat()}
     assert decision_in(after)[0] == "approved"
+
+
+async def test_what_the_referrer_wrote_stays_where_the_plan_leaves_it_out(store: Store) -> None:
+    theirs: Json = {
+        "identifier": [{"system": "https://ehr.example/task", "value": "T-1"}],
+        "note": [{"text": "Call after five"}],
+        "input": [{"type": {"text": "Language"}, "valueString": "Spanish"}],
+        "output": [{"type": {"text": "Letter"}, "valueString": "sent"}],
+    }
+    task = await refer(store, task=a_task(**theirs))
+    stored = await now(store, f"Task/{task}")
+    minimal = {k: v for k, v in stored.items() if k not in theirs}
+    decided = {"output": decided_output(), "note": [{"text": "By the plan"}]}
+
+    await ask(store, put({**minimal, **decided}, caller="plan"))
+
+    after = await now(store, f"Task/{task}")
+    assert {k: after[k] for k in ("identifier", "input")} == {
+        k: theirs[k] for k in ("identifier", "input")
+    }
+    assert after["output"][0] == theirs["output"][0]
+    assert after["note"] == [{"text": "By the plan"}]
+    assert decision_in(after)[0] == "approved"
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"),
+    [
+        (None, False),
+        ({"coding": [{"system": canonical.SERVICE, "code": "doula"}]}, False),
+        ({"coding": [{"system": canonical.HCPCS, "code": "G9008"}], "text": "Care"}, True),
+    ],
+)
+async def test_the_provider_is_asked_for_the_service_that_was_referred_to(
+    store: Store, task: str, code: Json | None, kept: bool
+) -> None:
+    ids = resource_ids(await the_referral(store, task))
+    reference = f"ServiceRequest/{ids.service_request}"
+    sent = {k: v for k, v in (await now(store, reference)).items() if k != "code"}
+    await ask(store, put(sent | ({"code": code} if code else {}), caller="clinic"))
+
+    await decide_and_assign(store, task)
+
+    copies = resource_ids(await the_referral(store, task)).assignments[0]
+    asked = (await now(store, f"ServiceRequest/{copies.service_request}"))["code"]
+    assert (asked == code) is kept
+    assert kept or code_in(asked, canonical.SERVICE) == "ecm"
 
 
 @pytest.mark.parametrize("element", ["requester", "owner", "for", "focus", "code", "intent"])

@@ -488,6 +488,23 @@ async def test_the_bridge_s_own_copies_are_changed_by_nobody(store: Store, task:
     await ask(store, put({**sent, "status": "completed"}, caller="clinic"))
 
 
+async def test_what_a_client_leaves_out_stays_on_the_task(store: Store, theirs: str) -> None:
+    before = await now(store, f"Task/{theirs}")
+    named = (
+        *("resourceType", "id", "requester", "owner", "for", "focus", "code", "intent"),
+        *("partOf", "groupIdentifier"),
+    )
+    minimal = {name: before[name] for name in named} | {"description": "Harbor's own words"}
+
+    await ask(store, put({**minimal, "status": "accepted"}, caller="harbor"))
+
+    after = await now(store, f"Task/{theirs}")
+    assert set(before) | {"description"} == set(after)
+    kept = ("identifier", "authoredOn", "priority", "insurance")
+    assert {k: after[k] for k in kept} == {k: before[k] for k in kept}
+    assert (after["status"], after["description"]) == ("accepted", "Harbor's own words")
+
+
 async def test_an_untracked_task_is_changed_as_sent(store: Store) -> None:
     stranger = {"display": "Somebody"}
     task = await refer(

@@ -41,12 +41,15 @@ from tests.stored_loops import (
     versions,
 )
 
-from fhir_hub_bridge.errors import Rejected, VersionConflict
+from fhir_hub_bridge.errors import OutcomeUnknown, Rejected, StoreBusy, Unknown, VersionConflict
+from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.intake import import_file
 from fhir_hub_bridge.intake.import_file import ImportSummary
 from fhir_hub_bridge.intake.record_referral import resource_ids
 from fhir_hub_bridge.intake.record_rows import ImportContext, ReadRow, RowFact, record_rows
 from fhir_hub_bridge.referral.model import EventKind, Party, ReferralStatus
+from fhir_hub_bridge.store.buckets import bucket_of_key
+from fhir_hub_bridge.store.tables import import_file as files
 from fhir_hub_bridge.store.tables import import_row, referral
 from fhir_hub_bridge.store.transaction import Store
 
@@ -222,6 +225,9 @@ async def test_a_referral_opened_from_a_file_invents_no_referrer_and_no_date(
     request = await now(store, f"ServiceRequest/{resource_ids(stored).service_request}")
     assert "authoredOn" not in request
     assert request["status"] == "completed"
+    first = (await versions(store, f"Task/{resource_ids(stored).task}"))[0]
+    for nobody_made in (request, first):
+        assert nobody_made["meta"]["tag"] == [{"system": canonical.TAG, "code": "inferred"}]
 
 
 async def all_plan_tasks(store: Store) -> list[str]:
@@ -301,6 +307,47 @@ async def test_several_closed_referrals_at_one_provider_go_to_a_person(
 
     assert facts(summary) == (0, 0, 1, 0)
     assert review(summary) == [{"line": 2, "rule": "several-referrals"}]
+
+
+async def test_a_row_sent_again_after_its_loop_was_closed_is_not_another_referral_s(
+    store: Store, task: str, tmp_path: Path
+) -> None:
+    closing = {"on": "11/19/2026", **CLOSED}
+    await imported(store, a_file(tmp_path, [a_row(**closing)], "november.csv"))
+    second = await refer(store, "R-2")
+
+    waiting = await imported(store, a_file(tmp_path, [a_row(period="12", **closing)]))
+    await decide_and_assign(store, second)
+    assigned = await imported(store, a_file(tmp_path, [a_row(period="13", **closing)]))
+
+    assert (facts(waiting), facts(assigned)) == ((0, 1, 0, 0), (0, 1, 0, 0))
+    assert (await the_referral(store, second)).referral.closure is None
+
+
+async def test_a_closure_before_the_later_referral_was_assigned_does_not_close_it(
+    store: Store, task: str, tmp_path: Path
+) -> None:
+    await imported(store, a_file(tmp_path, [a_row(on="11/19/2026", **CLOSED)], "november.csv"))
+    second = await refer(store, "R-2")
+    await decide_and_assign(store, second)
+
+    corrected = a_row(on="11/04/2026", **CLOSED)
+    await imported(store, a_file(tmp_path, [corrected]))
+
+    assert (await the_referral(store, second)).referral.closure is None
+
+
+async def test_a_row_after_the_later_referral_was_assigned_is_its_own(
+    store: Store, task: str, tmp_path: Path
+) -> None:
+    await imported(store, a_file(tmp_path, [a_row(on="11/10/2026", **CLOSED)], "november.csv"))
+    second = await refer(store, "R-2")
+    await decide_and_assign(store, second)
+
+    summary = await imported(store, a_file(tmp_path, [a_row(on="11/20/2026", **CLOSED)]))
+
+    assert facts(summary) == (1, 0, 0, 0)
+    assert (await the_referral(store, second)).referral.closure
 
 
 async def test_a_row_of_another_provider_goes_to_a_person(
@@ -438,6 +485,22 @@ async def test_a_plan_that_is_not_registered_is_kept_by_its_name(
     assert stored.held == "plan-unknown"
 
 
+async def test_a_plan_registered_later_is_the_plan_of_the_referrals_kept_by_its_name(
+    store: Store, tmp_path: Path
+) -> None:
+    row = a_row(plan="MCP777")
+    await imported(store, a_file(tmp_path, [row], "first.csv"), unmatched="open")
+    late = a_partner("late", kind="managed-care-plan", plan_codes=("MCP777",))
+    await register(store, [late])
+
+    row |= {"status": "Outreach Initiated", "on": "11/12/2026"}
+    summary = await imported(store, a_file(tmp_path, [row]), unmatched="open")
+
+    (opened,) = await referrals(store)
+    assert facts(summary) == (1, 0, 0, 0)
+    assert len(opened.assignments[0].statuses) == 3
+
+
 async def test_a_row_of_another_plan_speaks_of_no_referral_here(
     store: Store, task: str, tmp_path: Path
 ) -> None:
@@ -537,3 +600,59 @@ async def test_a_row_that_the_store_refuses_does_not_take_its_neighbours_along(
 
     assert calls == [2, 1, 1]
     assert facts(summary) == (2, 0, 0, 0)
+
+
+async def test_a_row_that_cannot_be_recorded_goes_to_a_person_and_the_file_goes_on(
+    store: Store, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = record_rows
+
+    def refusing_one(
+        conn: Connection, rows: Sequence[ReadRow], context: ImportContext
+    ) -> list[RowFact]:
+        if any(row.line == 2 for row in rows):
+            raise Unknown
+        return real(conn, rows, context)
+
+    monkeypatch.setattr(import_file, "record_rows", refusing_one)
+
+    summary = await imported(store, a_file(tmp_path, [a_row(), a_row(on="11/20/2026")]))
+
+    assert facts(summary) == (1, 0, 1, 0)
+    assert review(summary) == [{"line": 2, "rule": "not-recorded"}]
+    assert await rules(store) == [("review", "not-recorded"), ("recorded", "")]
+
+
+@pytest.mark.parametrize("trouble", [StoreBusy, OutcomeUnknown])
+async def test_trouble_with_the_store_ends_the_import(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+) -> None:
+    def in_trouble(*_: object) -> list[RowFact]:
+        raise trouble
+
+    monkeypatch.setattr(import_file, "record_rows", in_trouble)
+
+    with pytest.raises(trouble):
+        await imported(store, a_file(tmp_path, [a_row()]))
+
+
+async def test_what_is_odd_about_a_row_is_noted_in_the_summary(
+    store: Store, task: str, tmp_path: Path
+) -> None:
+    summary = await imported(store, a_file(tmp_path, [a_row(npi="", tin=HARBOR.tin)]))
+
+    notes = json.loads(Path(summary.summary_path).read_text())["notes"]
+    assert notes == [{"line": 2, "flags": ["provider-without-npi"]}]
+
+
+async def test_files_lie_in_buckets_of_their_own(store: Store, tmp_path: Path) -> None:
+    for number in range(3):
+        await imported(store, a_file(tmp_path, [a_row(text=str(number))]))
+
+    def found(conn: Connection) -> list[tuple[int, str]]:
+        query = select(files.c.bucket, files.c.digest)
+        return [(bucket, digest) for bucket, digest in conn.execute(query)]
+
+    kept = await store.read(found)
+    assert len(kept) == 3
+    assert all(bucket == bucket_of_key(digest) for bucket, digest in kept)

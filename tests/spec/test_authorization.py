@@ -78,6 +78,14 @@ def test_a_denial_without_a_reason_is_refused() -> None:
 
 
 @pytest.mark.requirement("CLR-AUTH-1")
+def test_a_code_alone_is_no_reason_that_could_be_told() -> None:
+    with pytest.raises(RuleBroken) as refused:
+        a_referral(a_decision("denied", reason="", reason_code="C1"))
+
+    assert refused.value.rule == "decision-needs-reason"
+
+
+@pytest.mark.requirement("CLR-AUTH-1")
 def test_a_denial_closes_the_loop_with_its_date() -> None:
     referral, events = lived(a_decision("denied"))
 
@@ -158,6 +166,27 @@ def test_of_two_decisions_of_one_day_the_last_told_stands() -> None:
 
     assert referral.decision
     assert referral.decision.status == "approved-modified"
+
+
+@pytest.mark.requirement("CLR-AUTH-4")
+def test_a_decision_told_anew_after_another_of_its_day_stands_again() -> None:
+    approved = APPROVED[0]
+
+    referral, events = lived(approved, a_decision("deferred"), approved)
+    after, more = lived(approved, a_decision("deferred"), approved, approved)
+
+    assert referral.decision == approved
+    assert events[-1].moved
+    assert (after, len(more)) == (referral, len(events))
+
+
+@pytest.mark.requirement("CLR-AUTH-4")
+def test_an_older_decision_told_twice_is_recorded_once() -> None:
+    older = a_decision("deferred", DECIDED - DAY)
+
+    _, events = lived(older, *APPROVED, older)
+
+    assert len(events) == 3
 
 
 @pytest.mark.requirement("CLR-AUTH-5")

@@ -17,8 +17,10 @@ from tests.builders import (
     PLAN,
     REFERRED,
     a_refer,
+    a_report,
     a_rulebook,
     an_agreement,
+    an_assignment,
     lived,
     told,
 )
@@ -67,10 +69,16 @@ statuses = st.builds(
     on=days,
     provider=st.one_of(providers, st.just(Party())),
 )
+ASKED_ANEW = (
+    *ASSIGNED_TO_HARBOR,
+    a_report("declined", 1),
+    an_assignment(HARBOR, ASSIGNED + timedelta(days=4)),
+)
 acts = st.one_of(decisions, assignments, statuses, closing)
 # most stories should get somewhere
 stories = st.tuples(
-    st.sampled_from([(), ASSIGNED_TO_HARBOR, ASSIGNED_TO_HARBOR[:1]]), st.lists(acts, max_size=9)
+    st.sampled_from([(), ASSIGNED_TO_HARBOR, ASSIGNED_TO_HARBOR[:1], ASKED_ANEW]),
+    st.lists(acts, max_size=9),
 ).map(lambda parts: (*parts[0], *parts[1]))
 
 
@@ -128,17 +136,16 @@ def test_the_same_act_again_makes_no_event(story: tuple[Act, ...]) -> None:
 @given(
     st.lists(st.one_of(statuses, closing), max_size=6, unique_by=lambda r: r.on).flatmap(
         lambda reports: st.tuples(st.just(reports), st.permutations(reports))
-    )
+    ),
+    st.sampled_from([ASSIGNED_TO_HARBOR, ASKED_ANEW]),
 )
 def test_the_order_of_arrival_does_not_decide_where_an_assignment_stands(
-    both: tuple[list[Report], list[Report]],
+    both: tuple[list[Report], list[Report]], before: tuple[Act, ...]
 ) -> None:
     ends = []
     for order in both:
-        reports = [
-            Report(r.status, r.on + timedelta(4), HARBOR.party, r.reason, r.text) for r in order
-        ]
-        referral, events, _ = told_in_turn((*ASSIGNED_TO_HARBOR, *reports))
+        reports = [Report(r.status, r.on, HARBOR.party, r.reason, r.text) for r in order]
+        referral, events, _ = told_in_turn((*before, *reports))
         flagged = any({"after-closure", "second-closure"} & set(e.flags) for e in events)
         ends.append((referral, flagged))
 
@@ -147,6 +154,19 @@ def test_the_order_of_arrival_does_not_decide_where_an_assignment_stands(
     assert [a.statuses for a in one.assignments] == [a.statuses for a in other.assignments]
     same = standing(one, RULEBOOK) is standing(other, RULEBOOK) and one.closure == other.closure
     assert same or one_flagged or other_flagged
+
+
+@pytest.mark.requirement("CLR-LAW-3")
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(statuses, closing), max_size=6))
+def test_nothing_dated_before_a_provider_is_asked_anew_undoes_that(told: list[Report]) -> None:
+    asked = ASKED_ANEW[-1].on
+    old = [Report(r.status, r.on, HARBOR.party, r.reason, r.text) for r in told if r.on < asked]
+
+    referral, events, _ = told_in_turn((*ASKED_ANEW, *old))
+
+    assert standing(referral, RULEBOOK) is S.PENDING
+    assert {event.flags for event in events[5:]} <= {("late",)}
 
 
 @pytest.mark.requirement("CLR-CLOSE-3")

@@ -154,3 +154,12 @@ def test_a_plan_is_recognised_by_its_code_before_its_name() -> None:
     assert recognise_plan("MCP000", "Somebody else", PARTNERS).partner == "plan"
     assert recognise_plan("", f"  {PLAN.name.upper()} ", PARTNERS).partner == "plan"
     assert recognise_plan("X9", HARBOR.name, PARTNERS) == Party(name=HARBOR.name)
+
+
+def test_only_a_provider_or_a_hub_is_given_a_referral() -> None:
+    to_clinic = replace(ASSIGN, provider=CLINIC.party)
+
+    with pytest.raises(RuleBroken, match="clinic is registered as a referring-entity") as refused:
+        check_may(to_clinic, by=PLAN.party, referral=a_referral(a_decision()), partners=EVERYBODY)
+
+    assert refused.value.rule == "not-a-provider"

@@ -175,6 +175,33 @@ def test_the_same_provider_is_asked_anew_after_its_decline() -> None:
 
 
 @pytest.mark.requirement("CLR-ASSIGN-1")
+def test_what_a_provider_said_before_it_was_asked_anew_does_not_undo_that() -> None:
+    anew = (a_report("declined", 4), an_assignment(HARBOR, ASSIGNED + 11 * DAY))
+    before = a_referral(*ASSIGNED_TO_HARBOR, *anew)
+
+    again, repeated = lived(*ASSIGNED_TO_HARBOR, *anew, a_report("declined", 4))
+    after, events = lived(*ASSIGNED_TO_HARBOR, *anew, a_report("declined", 6))
+
+    assert (again, len(repeated)) == (before, 5)
+    assert standing(after, a_rulebook()) is S.PENDING
+    assert (events[-1].assignment, events[-1].flags, events[-1].moved) == (1, ("late",), False)
+    assert a_report("declined", 6).on in [entry.on for entry in after.assignments[0].statuses]
+    assert len(after.assignments[1].statuses) == 1
+
+
+@pytest.mark.requirement("CLR-ASSIGN-1")
+def test_the_plan_closes_with_a_date_before_its_newest_assignment() -> None:
+    anew = (a_report("declined", 4), an_assignment(HEARTH, ASSIGNED + 11 * DAY))
+
+    referral, events = lived(*ASSIGNED_TO_HARBOR, *anew, a_closure("member-declined", 8, None))
+
+    assert referral.closure
+    assert referral.closure.on == ASSIGNED + 8 * DAY
+    assert referral.assignments[-1].ended == "plan-closed"
+    assert events[-2].moved
+
+
+@pytest.mark.requirement("CLR-ASSIGN-1")
 def test_an_old_assignment_told_again_asks_nobody_anew() -> None:
     moved_on = (a_report("declined", 2), an_assignment(HEARTH, ASSIGNED + 3 * DAY))
 

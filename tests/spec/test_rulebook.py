@@ -176,7 +176,7 @@ def test_a_later_row_overrides_an_earlier_one_from_its_day_on(tmp_path: Path) ->
 
 
 def test_a_code_that_no_table_knows_is_never_given_a_default() -> None:
-    with pytest.raises(UnmappedCode, match="No service has the code 'massage'"):
+    with pytest.raises(UnmappedCode, match="No service has this code"):
         RULEBOOK.service("massage")
     with pytest.raises(UnmappedCode):
         RULEBOOK.closure_reason("done")

@@ -5,7 +5,6 @@ https://hl7.org/fhir/R4/http.html#Status-Codes
 
 from __future__ import annotations
 
-import traceback
 from typing import Final
 
 import structlog
@@ -17,6 +16,7 @@ from fhir_hub_bridge.api.addresses import FHIR
 from fhir_hub_bridge.api.answers import answer, outcome
 from fhir_hub_bridge.errors import BridgeError, Issue, OutcomeUnknown, StoreBusy
 from fhir_hub_bridge.fhir.outcome import outcome_of, status_of
+from fhir_hub_bridge.logs import places_of
 
 _log = structlog.get_logger()
 
@@ -59,12 +59,11 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 def answer_failure(error: Exception, *, request_id: str) -> Response:
     """A failure of ours: logged by kind and place, since its text may hold a member's data."""
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
     _log.error(
         "A request failed.",
         error=type(error).__name__,
         request_id=request_id,
-        at=[f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames],
+        at=places_of(error.__traceback__),
     )
     message = (
         f"Something went wrong on our side; nothing is known to be stored. Request {request_id}."

@@ -21,7 +21,8 @@ def demo(
         bool, typer.Option("--once", help="Run to the end and stop; else the console stays open.")
     ] = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="An outage of 3 seconds in the place of 25.")
+        bool,
+        typer.Option("--fast", help="An outage that ends with the third state, not after 25 s."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Other made-up members for another seed.")] = 1,
     keep: Annotated[

@@ -28,14 +28,13 @@ def add(
     database: Database = "",
     as_json: AsJson = False,
 ) -> None:
-    """Register the partners of a TOML file, or replace what is registered under their ids."""
+    """Register the partners of a TOML file, all or none, or replace what their ids name."""
     from fhir_hub_bridge.intake.register_partner import read_partners, register
 
     found = read_partners(file)
 
     async def job(bridge: Bridge) -> None:
-        for partner in found:
-            await bridge.store.write(register, partner, recording=bridge.recording())
+        await bridge.store.write(register, *found, recording=bridge.recording())
 
     with_bridge(job, settings=settings_of(database))
     if as_json:

@@ -116,9 +116,19 @@ async def _serve(
         else None
     )
     async with open_bridge(settings) as bridge, _worker(settings, wanted=workers) as worker:
+        await _mention_missing_operator(bridge)
         await _answer_until(stop, bridge, listener, worker=worker, ready=ready)
     if following is not None:
         following.cancel()
+
+
+async def _mention_missing_operator(bridge: Bridge) -> None:
+    """A caller who names nobody is the operator; say so when that is nobody either."""
+    from fhir_hub_bridge.store.partners import all_partners
+
+    operator = bridge.settings.operator
+    if operator and operator not in {p.id for p in await bridge.store.read(all_partners)}:
+        typer.echo(f"The operator '{operator}' is not registered: partner add FILE.toml", err=True)
 
 
 async def _answer_until(

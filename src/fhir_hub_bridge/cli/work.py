@@ -84,14 +84,18 @@ async def _rouse(stop: asyncio.Event, hint: asyncio.Event) -> None:
 
 
 async def _deliver(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) -> None:
-    """Send what is owed and take in receipts, until `stop` is set and what is begun is done."""
+    """Send what is owed, take in receipts, watch due moments, until `stop` is set.
+
+    What is begun then is done first.
+    """
     from datetime import timedelta
 
     from fhir_hub_bridge.connectors.drop_folder import DropFolder
     from fhir_hub_bridge.connectors.fhir_peer import FhirPeer
+    from fhir_hub_bridge.delivery.clock import watch_clock
     from fhir_hub_bridge.delivery.dispatch import deliver
     from fhir_hub_bridge.delivery.pace import Pace
-    from fhir_hub_bridge.delivery.proof import collect_acknowledgements
+    from fhir_hub_bridge.delivery.proof import Receipts, collect_acknowledgements
     from fhir_hub_bridge.mapping.notice_to_fhir import communication_told
 
     settings = bridge.settings
@@ -103,8 +107,8 @@ async def _deliver(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) 
         poll=timedelta(seconds=settings.poll_seconds),
     )
     try:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(
+        async with asyncio.TaskGroup() as all_three:
+            all_three.create_task(
                 deliver(
                     bridge.store,
                     connectors={"fhir-push": peer, "file-drop": folders},
@@ -116,13 +120,25 @@ async def _deliver(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) 
                     wake=hint,
                 )
             )
-            both.create_task(
-                collect_acknowledgements(
+            all_three.create_task(
+                watch_clock(
                     bridge.store,
-                    folders=folders,
                     escalate_to=settings.escalation_owner,
+                    before_go_live=bridge.catalog.rulebook.suppressions["before-go-live"].applies,
                     told=communication_told,
                     clock=bridge.clock,
+                    stop=stop,
+                )
+            )
+            all_three.create_task(
+                collect_acknowledgements(
+                    Receipts(
+                        bridge.store,
+                        folders,
+                        escalate_to=settings.escalation_owner,
+                        told=communication_told,
+                        clock=bridge.clock,
+                    ),
                     stop=stop,
                     poll=max(pace.poll, timedelta(seconds=0.5)),
                     confirmed=hint,
@@ -130,3 +146,4 @@ async def _deliver(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) 
             )
     finally:
         await peer.close()
+        folders.close()

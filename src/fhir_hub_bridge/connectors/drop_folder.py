@@ -2,7 +2,8 @@
 
 A file appears whole under its name or not at all, and never replaces another. A receipt is
 `acknowledged/<notice id>.ack.json` with `{"notice": id, "sha256": hex}`; what is a link, too large
-or names other bytes is reported and never believed. Before it: `delivery.dispatch` and `proof`.
+or names other bytes is reported and never believed. A folder that hangs keeps a few threads, not
+everybody's. Before it: `delivery.dispatch` and `proof`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import errno
 import os
 import re
 import stat
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from fhir_hub_bridge.connectors.interface import (
     Answer,
@@ -34,8 +35,13 @@ from fhir_hub_bridge.referral.parties import Agreement
 
 RECEIPT_LIMIT: Final = 64 * 1024  # bytes
 DEADLINE: Final = timedelta(seconds=30)
+_THREADS: Final = 32
+_THREADS_OF_ONE: Final = 4  # of them, busy with one folder
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _IS_LINK: Final = (errno.ELOOP, errno.ENOTDIR)  # what O_NOFOLLOW answers, by system and kind
+
+
+T = TypeVar("T")
 
 
 class DropFolder:
@@ -44,6 +50,12 @@ class DropFolder:
     def __init__(self, *, deadline: timedelta = DEADLINE) -> None:
         """`deadline` is for a whole attempt; a folder on a network may hang."""
         self._deadline = deadline.total_seconds()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="drop-folder")
+        self._turns: dict[Path, asyncio.Semaphore] = {}
+
+    def close(self) -> None:
+        """Let the threads go; one that hangs in a folder is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def send(self, message: Message, *, agreement: Agreement, now: datetime) -> Answer:  # noqa: ARG002
         """Leave the file unless it is there, or its receipt is.
@@ -55,8 +67,7 @@ class DropFolder:
         if not _NAME.fullmatch(message.notice_id):
             return Unsendable("the notice's id cannot name a file")
         try:
-            async with asyncio.timeout(self._deadline):
-                return await asyncio.to_thread(_leave, Path(agreement.endpoint), message)
+            return await self._in(Path(agreement.endpoint), _leave, message)
         except TimeoutError:
             return Unavailable(f"the folder did not answer within {self._deadline:g} seconds")
         except OSError as error:
@@ -69,9 +80,22 @@ class DropFolder:
 
         Raises OSError when the folder is not to be had, TimeoutError when it does not answer.
         """
+        return await self._in(Path(agreement.endpoint), _find_receipt, notice_id, sha256)
+
+    async def _in(self, folder: Path, job: Callable[..., T], *given: object) -> T:
+        """Run in a thread. Raises TimeoutError; the thread's turn ends when it does, not then."""
+        turns = self._turns.setdefault(folder, asyncio.Semaphore(_THREADS_OF_ONE))
+        loop = asyncio.get_running_loop()
+
+        def ended(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed when a hanging folder wakes late
+                loop.call_soon_threadsafe(turns.release)
+
         async with asyncio.timeout(self._deadline):
-            folder = Path(agreement.endpoint)
-            return await asyncio.to_thread(_find_receipt, folder, notice_id, sha256)
+            await turns.acquire()
+            at_work = self._threads.submit(job, folder, *given)
+            at_work.add_done_callback(ended)
+            return await asyncio.wrap_future(at_work)
 
 
 def _leave(folder: Path, message: Message) -> Answer:
@@ -83,7 +107,7 @@ def _leave(folder: Path, message: Message) -> Answer:
         try:
             there = _read(name, directory, limit=len(message.body))
         except FileNotFoundError:
-            _write_whole(folder, name, message.body, directory=directory)
+            _write_whole(name, message, directory=directory)
             return Sent("left in the folder")
         except _NotPlain:
             there = None
@@ -152,20 +176,35 @@ def _read(name: str, directory: int, *, limit: int) -> bytes:
     return data
 
 
-def _write_whole(folder: Path, name: str, body: bytes, *, directory: int) -> None:
-    """Make the file appear whole, mode 0600, and stay: temporary name, fsync, rename, fsync."""
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f"{name}.", suffix=".part")
+def _write_whole(name: str, message: Message, *, directory: int) -> None:
+    """Make the file appear whole, mode 0600, and stay: temporary name, fsync, rename, fsync.
+
+    The temporary name is the notice's own: what a killed worker left is removed on the next try.
+    """
+    temporary = f".{message.notice_id}.part"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=directory)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
+            file.write(message.body)
             file.flush()
             os.fsync(descriptor)
-        os.rename(temporary, name, dst_dir_fd=directory)
+            _check_ours(descriptor, temporary, directory=directory)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         with suppress(FileNotFoundError):
-            Path(temporary).unlink()
+            os.unlink(temporary, dir_fd=directory)
         raise
     os.fsync(directory)
+
+
+def _check_ours(descriptor: int, name: str, *, directory: int) -> None:
+    # Whoever hangs here until its lease runs out may find that another has begun anew.
+    there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not os.path.samestat(os.fstat(descriptor), there):
+        raise OSError(errno.EBUSY, "another worker is writing this file")
 
 
 def _reason(error: OSError) -> str:

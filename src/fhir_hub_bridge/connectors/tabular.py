@@ -220,6 +220,7 @@ def _rows(table: Table) -> Iterator[FileRow]:
     lines = _lines(table.path, table.dialect.encoding, torn=table.ends_in_half_a_character)
     source = _SourceLines(lines)
     reader = csv.reader(source, delimiter=table.dialect.delimiter, strict=True)
+    is_returned = REJECT_HEADINGS[0] in table.header
     while True:
         line = source.number + 1
         source.taken.clear()
@@ -236,6 +237,8 @@ def _rows(table: Table) -> Iterator[FileRow]:
         half = source.ends_without_newline and (
             table.ends_in_half_a_character or len(cells) < len(table.header)
         )
+        if is_returned:
+            cells = [_without_guard(cell) for cell in cells]
         yield FileRow(line, cells, (_half_written(line),) if half else ())
     if table.path.stat().st_size != table.size:
         raise _rejected(table.path, "changed", "The file changed while it was read.")
@@ -333,6 +336,11 @@ def _reject_cells(header: Sequence[str], reject: RejectedRow) -> list[str]:
         " ".join(issue.message for issue in reject.issues),
         *reject.cells[width:],
     ]
+
+
+def _without_guard(cell: str) -> str:
+    """A cell of a rejects file that comes back, without the apostrophe that we put in front."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
 
 
 def _harmless(cell: str) -> str:

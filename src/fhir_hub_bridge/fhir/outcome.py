@@ -37,7 +37,12 @@ ANSWERS: Final[dict[type[BridgeError], tuple[int, str]]] = {
 
 # A ResourceRejected answers by its first issue: a body or request that cannot be read is 400,
 # one that was read and is not allowed is 422.
-STATUS_BY_RULE: Final = {"body-size": 413, "bundle-size": 413, "search-parameter": 400}
+STATUS_BY_RULE: Final = {
+    "body-size": 413,
+    "bundle-size": 413,
+    "id-differs": 400,  # https://hl7.org/fhir/R4/http.html#update
+    "search-parameter": 400,
+}
 
 
 def operation_outcome(issues: Sequence[Issue], *, severity: Severity = "error") -> Json:

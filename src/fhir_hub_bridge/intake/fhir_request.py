@@ -11,7 +11,6 @@ from fhir_hub_bridge.errors import Issue, ResourceRejected
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.bundle import Entry, read_transaction, rewrite_references, unresolved
 from fhir_hub_bridge.fhir.codec import Json, parse_json
-from fhir_hub_bridge.fhir.reference import local, parse_reference
 from fhir_hub_bridge.fhir.validation import issues_of
 from fhir_hub_bridge.mapping.cell_values import Fault, read_cin
 from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
@@ -46,22 +45,23 @@ class Asked:
         """SHA-256 of the body."""
         return hashlib.sha256(self.body).hexdigest()
 
-    def body_keys(self) -> list[RepeatKey]:
+    def body_keys(self, entries: Sequence[Entry]) -> list[RepeatKey]:
         """How the same request is recognised by its very bytes.
 
-        An update is not, unless it names the version it changes: a body that was right before may
-        be right again, and doing it again does no harm.
+        One with an update is not, unless that names the version it changes: a body that was right
+        before may be right again, and doing it again does no harm.
         """
-        if self.method == "PUT" and self.if_match is None:
+        if any(entry.method == "PUT" and entry.if_match is None for entry in entries):
             return []
         what = f"{self.method} {self.type}/{self.id} {self.if_match or ''}"
         return [RepeatKey(f"digest:{self.caller}:{what}:{self.digest}", _REPEATS_LAST)]
 
     def client_keys(self) -> list[RepeatKey]:
-        """How it is recognised by the key that its client gave it."""
+        """How it is recognised by the key that its client gave it, for this interaction."""
         if not self.idempotency_key:
             return []
-        return [RepeatKey(f"key:{self.caller}:{self.idempotency_key}", _REPEATS_LAST)]
+        key = f"key:{self.caller}:{self.method} {self.type}:{self.idempotency_key}"
+        return [RepeatKey(key, _REPEATS_LAST, self.digest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,69 +136,77 @@ def with_ids(
 
 
 def buckets_of_entries(
-    entries: Sequence[Entry], *, cin_systems: frozenset[str], base_url: str, otherwise: str
+    entries: Sequence[Entry],
+    *,
+    cin_systems: frozenset[str],
+    stored: Callable[[str], Json | None],
+    otherwise: str,
 ) -> dict[int, int]:
     """The bucket of what is new here, by place in the request: that of the member it is about.
 
-    A member is where her CIN or her stored Patient says; what is about no member goes with the
-    first one.
+    A member is where her CIN or her stored Patient says, a Task's also by way of its stored
+    ServiceRequest; what is about no member goes with the first one. `stored` finds a resource by
+    a reference to it.
     """
     members = {
-        e.full_url: _bucket_of_patient(e.resource, cin_systems, otherwise=f"{otherwise}{e.index}")
+        e.full_url: _bucket_of_patient(
+            e.resource, cin_systems, otherwise=bucket_of_key(f"{otherwise}{e.index}")
+        )
         for e in entries
         if e.type == "Patient" and e.resource and e.method == "POST"
     }
     by_name = {e.full_url: e.resource for e in entries if e.full_url and e.resource}
-    own = {
-        entry.index: members[entry.full_url]
-        if entry.type == "Patient" and entry.full_url in members
-        else _bucket_of_subject(entry.resource or {}, members, by_name, base_url=base_url)
-        for entry in entries
-    }
+
+    def own_bucket(entry: Entry) -> int | None:
+        if entry.method == "PUT":
+            return bucket_of(entry.type, str(entry.id))
+        if entry.type == "Patient" and entry.full_url in members:
+            return members[entry.full_url]
+        subject = _subject(entry.resource or {}, by_name, stored)
+        if subject in members:
+            return members[subject]
+        patient = stored(subject)
+        if patient is None or patient["resourceType"] != "Patient":
+            return None
+        where_it_is = bucket_of("Patient", str(patient["id"]))
+        return _bucket_of_patient(patient, cin_systems, otherwise=where_it_is)
+
+    own = {entry.index: own_bucket(entry) for entry in entries}
     first = next((bucket for bucket in own.values() if bucket is not None), None)
     fallback = bucket_of_key(otherwise) if first is None else first
     return {index: fallback if bucket is None else bucket for index, bucket in own.items()}
 
 
-def requester_keys(service_request: Json, *, who: str) -> list[str]:
-    """A referral's own names: its requester with each of the requester's identifiers for it."""
-    if not who:
-        return []
+def requester_keys(service_request: Json, *, who: Sequence[str]) -> list[str]:
+    """A referral's own names: each name of its requester with each of its identifiers for it."""
     return [
-        f"referral:{who}:{number.get('system', '')}|{number['value']}"
+        f"referral:{name}:{number.get('system', '')}|{number['value']}"
+        for name in who
         for number in service_request.get("identifier", [])
         if number.get("value")
     ]
 
 
-def _bucket_of_patient(patient: Json, cin_systems: frozenset[str], *, otherwise: str) -> int:
+def _bucket_of_patient(patient: Json, cin_systems: frozenset[str], *, otherwise: int) -> int:
     for value in patient.get("identifier", []):
         if value.get("system") in cin_systems | {canonical.MEDI_CAL_CIN}:
             cin = read_cin(str(value.get("value", "")))
             if not isinstance(cin, Fault):
                 return bucket_of_key(cin[0])
-    return bucket_of_key(otherwise)
+    return otherwise
 
 
-def _bucket_of_subject(
-    resource: Json,
-    members: Mapping[str | None, int],
-    by_name: Mapping[str, Json],
-    *,
-    base_url: str,
-) -> int | None:
-    """The bucket of the Patient that a resource is about, a Task's by way of its focus."""
-    focus = by_name.get(str(resource.get("focus", {}).get("reference", "")), {})
+def _subject(
+    resource: Json, by_name: Mapping[str, Json], stored: Callable[[str], Json | None]
+) -> str:
+    """A reference to the Patient that a resource is about, a Task's by way of its focus."""
+    text = str(resource.get("focus", {}).get("reference", ""))
+    focus = by_name.get(text) or (stored(text) if text else None) or {}
     for about in (focus, resource):
         for element in ("subject", "for", "patient", "beneficiary"):
-            text = str(about.get(element, {}).get("reference", ""))
-            if text in members:
-                return members[text]
-            found = parse_reference(text)
-            here = local(found, [base_url]) if found else None
-            if here is not None and here.is_local and here.type == "Patient":
-                return bucket_of("Patient", here.id)
-    return None
+            if found := str(about.get(element, {}).get("reference", "")):
+                return found
+    return ""
 
 
 def _single_issues(asked: Asked, resource: Json) -> list[Issue]:

@@ -35,7 +35,7 @@ class FhirWork:
     recording: Recording
     partners: tuple[Partner, ...]
     caller: Party
-    sent: Mapping[str, Json]  # new resources of this request by Type/id
+    sent: Mapping[str, Json] = field(default_factory=dict)  # what is new in it, by Type/id
     writes: Writes = field(default_factory=Writes)
     versions: dict[str, int] = field(default_factory=dict)  # written so far, by Type/id
     _found: dict[str, Stored | None] = field(default_factory=dict)
@@ -94,8 +94,9 @@ class FhirWork:
         given: Given,
         *,
         salt: str,
+        found: Mapping[str, Stored] | None = None,
     ) -> None:
-        """Record an update of one referral."""
+        """Record an update of one referral, on top of what is `found` where that is known."""
         recorded = record_referral(
             self.conn,
             update,
@@ -105,6 +106,7 @@ class FhirWork:
             writes=self.writes,
             given=given,
             salt=salt,
+            found=found,
         )
         self.versions |= recorded.versions
 

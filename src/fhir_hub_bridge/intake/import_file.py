@@ -24,11 +24,12 @@ from fhir_hub_bridge.connectors.tabular import (
     open_table,
     write_rejects,
 )
-from fhir_hub_bridge.errors import BridgeError, Rejected, StoreBusy
+from fhir_hub_bridge.errors import BridgeError, OutcomeUnknown, Rejected, StoreBusy
 from fhir_hub_bridge.intake.record_rows import (
     ImportContext,
     ReadRow,
     RowFact,
+    leave_to_a_person,
     record_rows,
 )
 from fhir_hub_bridge.intake.recording import Recording
@@ -36,6 +37,7 @@ from fhir_hub_bridge.mapping.catalog import Catalog
 from fhir_hub_bridge.mapping.layout import Layout
 from fhir_hub_bridge.mapping.row_to_referral import RowReading, read_header, read_row
 from fhir_hub_bridge.referral.deadlines import local_date
+from fhir_hub_bridge.store.buckets import bucket_of_key
 from fhir_hub_bridge.store.imports import begin_import, end_import, seen_rows
 from fhir_hub_bridge.store.transaction import Store
 
@@ -73,6 +75,12 @@ class _Tally:
     owed: int = 0
     rejects: list[RejectedRow] = field(default_factory=list)
     review: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, reading: RowReading) -> None:
+        """Keep what a person may want to look at although the row could be read."""
+        if reading.update and reading.update.flags:
+            self.notes.append({"line": reading.line, "flags": reading.update.flags})
 
     def add(self, fact: RowFact, cells: Sequence[str]) -> None:
         """Count a row; `cells` are as sent, but for what must not be repeated."""
@@ -102,7 +110,8 @@ async def import_file(
     `sender` is a partner id or ""; `unmatched` overrides the layout's policy for rows that speak
     of no referral we have; with `history` nothing in the file owes a notice. `on_row` hears how
     many rows are done. Raises Rejected where the file cannot be read as a table of this layout:
-    then nothing is stored. After a StoreBusy or a crash the file is simply imported again.
+    then nothing is stored. After a StoreBusy, an OutcomeUnknown or a crash the file is simply
+    imported again.
     """
     table = open_table(path, encodings=layout.encodings, delimiters=layout.delimiters)
     header = read_header(layout, table.header, line=table.header_line)
@@ -110,7 +119,7 @@ async def import_file(
         raise Rejected(
             f"The header of {path.name} does not fit layout {layout.name}.", header.issues
         )
-    file_id = recording.minter("file", table.digest)(0)
+    file_id = recording.minter("file", table.digest)(bucket_of_key(table.digest))
     context = ImportContext(
         recording=recording,
         file_id=file_id,
@@ -153,6 +162,7 @@ async def import_file(
             for read in unit:
                 fact = facts.get(read.line) or RowFact(read.line, "unchanged")
                 tally.add(fact, read.reading.cells)
+                tally.note(read.reading)
                 if fact.outcome in ("recorded", "unchanged"):
                     recorded.add(read.digest)
         done += len(rows)
@@ -163,14 +173,17 @@ async def import_file(
 
 
 async def _record(store: Store, rows: Sequence[ReadRow], context: ImportContext) -> list[RowFact]:
-    """The rows' facts: the whole unit first, row by row when the unit is refused."""
+    """The rows' facts: the whole unit first, row by row when the unit is refused.
+
+    A row that is refused alone goes to a person, and the file goes on.
+    """
     try:
         return await store.write(record_rows, rows, context)
-    except StoreBusy:
+    except (StoreBusy, OutcomeUnknown):
         raise
     except BridgeError:
         if len(rows) == 1:
-            raise
+            return await store.write(leave_to_a_person, rows[0], context, rule="not-recorded")
         return [fact for row in rows for fact in await _record(store, [row], context)]
 
 
@@ -207,7 +220,12 @@ def _written(
         summary_path=str(summary_path),
         decided=decided,
     )
-    content = {**asdict(summary), "file": table.path.name, "review": tally.review}
+    content = {
+        **asdict(summary),
+        "file": table.path.name,
+        "review": tally.review,
+        "notes": tally.notes,
+    }
     descriptor = os.open(summary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)

@@ -1,6 +1,7 @@
 """IN by FHIR: what a client posts or puts becomes stored resources and recorded referrals.
 
-One request is one transaction, all or nothing. A Task that asks for fulfilment opens a referral,
+One request is one transaction, all or nothing. A Task that asks for fulfilment opens a referral
+when it is created, or once an update names a party known here;
 a change of a tracked Task is what its sender tells about it; both go through `record_referral`.
 Anything else is stored as sent. The same request again gets the first answer and stores nothing.
 """
@@ -60,26 +61,26 @@ def _receive(
     """The unit. 1. Same body before?  2. Ids.  3. Same referral, or same key, before?
     4. Each Task.  5. The rest as sent.  6. Answer."""
     now = recording.now
-    before = first_answer(conn, asked.body_keys(), now=now)
+    before = first_answer(conn, asked.body_keys(entries), now=now)
     if before is not None:
         return Answered(before.status, before.body, before.headers)
     partners = all_partners(conn)
+    work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
     buckets = buckets_of_entries(
         entries,
         cin_systems=cin_systems(partners),
-        base_url=recording.base_url,
+        stored=work.resource,
         otherwise=recording.seed.hex(),
     )
     entries = with_ids(entries, next_id=recording.minter("entries"), buckets=buckets)
-    sent = {f"{e.type}/{e.id}": e.resource for e in entries if e.method == "POST" and e.resource}
-    caller = _caller(asked, partners, recording)
-    work = FhirWork(conn, asked, recording, partners, caller, sent)
+    new = (entry for entry in entries if entry.method == "POST")
+    work.sent = {f"{e.type}/{e.id}": e.resource for e in new if e.resource}
     opening = [entry for entry in entries if opens_referral(work, entry)]
     opening_at = {entry.index for entry in opening}
     names = referral_keys(work, opening)
     # the key of the request counts only where its referrals have no names of their own
     keys = [] if names and all(names) else asked.client_keys()
-    before = answered_before(work, names) or first_answer(conn, keys, now=now)
+    before = answered_before(work, opening, names) or first_answer(conn, keys, now=now)
     if before is not None:
         return Answered(before.status, before.body, before.headers)
     tasks = [entry for entry in entries if entry.type == "Task" and entry.resource is not None]
@@ -87,7 +88,7 @@ def _receive(
         # the next Task may be of the same member or referral: it must find what this one wrote
         work.writes.flush(conn)
         if entry.index in opening_at:
-            open_referral(work, entry, only=len(tasks) == 1)
+            open_referral(work, entry, stored=_before(work, entry), only=len(tasks) == 1)
         elif entry.method == "PUT":
             _take_update(work, entry, only=len(tasks) == 1)
     for entry in entries:
@@ -96,7 +97,8 @@ def _receive(
     work.writes.flush(conn)
     answered = _answer(work, entries)
     first = FirstAnswer(answered.status, answered.headers, answered.body)
-    remember(conn, [*asked.body_keys(), *keys, *(k for one in names for k in one)], first, now=now)
+    own = [key for one in names for key in one]
+    remember(conn, [*asked.body_keys(entries), *keys, *own], first, now=now)
     return answered
 
 
@@ -112,13 +114,7 @@ def _take_update(work: FhirWork, entry: Entry, *, only: bool) -> None:
 
 def _take_as_sent(work: FhirWork, entry: Entry) -> None:
     assert entry.resource is not None  # noqa: S101  # read_entries refuses entries without
-    reference = f"{entry.type}/{entry.id}"
-    stored = work.stored(reference) if entry.method == "PUT" else None
-    if entry.method == "PUT" and stored is None:
-        raise Unknown(f"There is no {entry.type} with this id.")
-    if stored is not None:
-        check_version(entry, stored)
-        _check_writer(work, stored)
+    stored = _before(work, entry)
     version = stored.version + 1 if stored else 1
     new = NewVersion(
         unstamped(entry.resource),
@@ -130,7 +126,19 @@ def _take_as_sent(work: FhirWork, entry: Entry) -> None:
         reindex=stored is not None,
     )
     work.writes.add(batches_of(work.conn, [new]))
-    work.versions[reference] = version
+    work.versions[f"{entry.type}/{entry.id}"] = version
+
+
+def _before(work: FhirWork, entry: Entry) -> Stored | None:
+    """What an update as sent goes on from; the caller must have written it."""
+    if entry.method != "PUT":
+        return None
+    stored = work.stored(f"{entry.type}/{entry.id}")
+    if stored is None:
+        raise Unknown(f"There is no {entry.type} with this id.")
+    check_version(entry, stored)
+    _check_writer(work, stored)
+    return stored
 
 
 def _answer(work: FhirWork, entries: Sequence[Entry]) -> Answered:

@@ -34,7 +34,13 @@ from fhir_hub_bridge.referral.model import (
 from fhir_hub_bridge.referral.notices import NoticeOwed, NotOwed, notices_owed
 from fhir_hub_bridge.referral.parties import Agreement, Partner, check_may, recognise
 from fhir_hub_bridge.store.buckets import bucket_of
-from fhir_hub_bridge.store.referrals import StoredReferral, bucket_for, has_open, rows_of
+from fhir_hub_bridge.store.referrals import (
+    StoredReferral,
+    bucket_for,
+    has_open,
+    hold_members,
+    rows_of,
+)
 from fhir_hub_bridge.store.resources import (
     NewVersion,
     Stored,
@@ -258,6 +264,8 @@ class _AtWork:
             rulebook=self.recording.rulebook,
         )
         if is_second is None:
+            if self.referral.cin:  # another who opens one of her referrals now waits, then sees it
+                hold_members(self.conn, {self.referral.cin}, now=self.recording.now)
             is_second = has_open(self.conn, self.referral.cin, self.referral.service)
         # told separately; neither referrer learns of the other
         return (replace(made[0], flags=("second-referral",)),) if is_second else made
@@ -294,9 +302,10 @@ def _bucket_of_new(update: ReferralUpdate, given: Given) -> int:
     refer = update.acts[0]
     if not isinstance(refer, Refer):
         raise RuleBroken("no-referral", "There is no referral to record this on.")
-    if given.ids.task:
+    cin = refer.member.cin
+    if given.ids.task and not cin:
         return bucket_of("Task", given.ids.task)
-    return bucket_for(refer.member.cin, otherwise=f"{update.told.evidence}")
+    return bucket_for(cin, otherwise=f"{update.told.evidence}")  # where her files look for her
 
 
 def _sheet(found: Mapping[str, Stored], given: Given) -> Sheet:

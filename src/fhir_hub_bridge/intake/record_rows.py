@@ -1,6 +1,6 @@
 """A few rows of a file recorded in one transaction, each with what became of it.
 
-A row first finds its open referral: plan, CIN and service, then its provider; of several, a person
+A row first finds its referral: plan, CIN and service, then its provider; of several, a person
 decides. A row that speaks of no referral follows the source's policy. No row invents a referral
 date or a referrer.
 """
@@ -28,6 +28,7 @@ from fhir_hub_bridge.referral.model import (
     Party,
     Refer,
     ReferralUpdate,
+    Report,
     Told,
 )
 from fhir_hub_bridge.referral.parties import Partner, recognise, recognise_plan
@@ -40,6 +41,7 @@ from fhir_hub_bridge.store.referrals import (
     party_key,
 )
 from fhir_hub_bridge.store.resources import Stored
+from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.unit import Connection
 from fhir_hub_bridge.store.writes import Writes
 
@@ -132,13 +134,28 @@ def record_rows(conn: Connection, rows: Sequence[ReadRow], context: ImportContex
     resources = stored_resources(conn, found)
     unit = _Unit(conn, context, all_partners(conn), _by_member(found), resources)
     facts = [_fact(unit, row) for row in rows]
+    unit.writes.add(_fact_batches(rows, facts, context))
+    unit.writes.flush(conn)
+    return facts
+
+
+def leave_to_a_person(
+    conn: Connection, row: ReadRow, context: ImportContext, *, rule: str
+) -> list[RowFact]:
+    """The unit of a row that could not be recorded: only that is kept, for a person to see."""
+    fact = RowFact(row.line, "review", rule)
+    insert_all(conn, _fact_batches([row], [fact], context))
+    return [fact]
+
+
+def _fact_batches(
+    rows: Sequence[ReadRow], facts: Sequence[RowFact], context: ImportContext
+) -> list[Batch]:
     stored = [
         {**asdict(fact), "cells": row.kept(), "digest": row.digest}
         for fact, row in zip(facts, rows, strict=True)
     ]
-    unit.writes.add(row_batches(context.file_id, stored))
-    unit.writes.flush(conn)
-    return facts
+    return row_batches(context.file_id, stored)
 
 
 def _fact(unit: _Unit, row: ReadRow) -> RowFact:
@@ -168,9 +185,9 @@ def _record_row(unit: _Unit, row: ReadRow) -> RowFact:
     candidates = [
         stored
         for stored in unit.known.get(key, [])
-        if party_key(stored.referral.plan) == party_key(plan)
+        if party_key(_plan_of(unit, stored)) == party_key(plan)
     ]
-    found = _spoken_of(candidates, provider)
+    found = _spoken_of(candidates, provider, update.report)
     if len(found) > 1:
         return RowFact(row.line, "review", "several-referrals")
     try:
@@ -185,19 +202,47 @@ def _record_row(unit: _Unit, row: ReadRow) -> RowFact:
         return RowFact(row.line, "rejected", "unmapped-code", issues=_placed(error, row))
 
 
-def _spoken_of(candidates: Sequence[StoredReferral], provider: Party) -> Sequence[StoredReferral]:
+def _plan_of(unit: _Unit, stored: StoredReferral) -> Party:
+    """The referral's plan; one that a file named is recognised by now, or not."""
+    plan = stored.referral.plan
+    if plan.partner or not plan.is_named:
+        return plan
+    return recognise_plan(plan.name, plan.name, unit.partners)
+
+
+def _spoken_of(
+    candidates: Sequence[StoredReferral], provider: Party, report: Report | None
+) -> Sequence[StoredReferral]:
     """The referral a row speaks of; none, or several where a person must say.
 
-    An open one before closed ones at this provider; among several, the one at this provider.
+    One of this provider before others: that was told this very thing before; else an open one that
+    the provider had by then; else a closed one. Of another provider only an open one.
     """
-    for group in (
-        [c for c in candidates if c.referral.closure is None],
-        [c for c in candidates if c.referral.closure is not None and _is_at(c, provider)],
-    ):
-        at_provider = [c for c in group if _is_at(c, provider)]
-        if group:
-            return at_provider if len(group) > 1 and len(at_provider) == 1 else group
-    return ()
+    here = [c for c in candidates if _is_at(c, provider)]
+    told_before = [c for c in here if report and _was_told(c, provider, report)]
+    still_open = [c for c in candidates if c.referral.closure is None]
+    groups = (
+        told_before[:1],  # whichever it is, nothing changes
+        [c for c in still_open if c in here and (report is None or _had(c, provider, report.on))],
+        [c for c in here if c.referral.closure is not None],
+        [c for c in still_open if c in here],
+        still_open,
+    )
+    return next((group for group in groups if group), ())
+
+
+def _was_told(stored: StoredReferral, provider: Party, report: Report) -> bool:
+    return any(
+        (entry.status, entry.on) == (report.status, report.on)
+        for assignment in stored.referral.assignments
+        if assignment.provider.is_same_as(provider)
+        for entry in assignment.statuses
+    )
+
+
+def _had(stored: StoredReferral, provider: Party, on: date) -> bool:
+    """Whether the referral was assigned to this provider by that day."""
+    return any(a.on <= on for a in stored.referral.assignments if a.provider.is_same_as(provider))
 
 
 def _is_at(stored: StoredReferral, provider: Party) -> bool:

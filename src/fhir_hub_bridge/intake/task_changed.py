@@ -90,7 +90,10 @@ def _check_step(roles: list[str], *, old: str, new: str, who: str, is_old_copy: 
 
 
 def _roles(work: FhirWork, *, provider: Party | None, referral: Referral) -> list[str]:
-    """The sides of this Task on which the caller stands."""
+    """The sides of this Task on which the caller stands.
+
+    The operator stands in for a requester that is not registered: that has no client of its own.
+    """
     mine = work.partner(work.caller)
 
     def stands_for(party: Party) -> bool:
@@ -99,7 +102,10 @@ def _roles(work: FhirWork, *, provider: Party | None, referral: Referral) -> lis
         )
 
     if provider is None:
-        sides = [(TARGET, referral.plan), (REQUESTER, referral.requester)]
+        operator = work.caller.partner == work.recording.operator_id
+        stands_in = operator and not referral.requester.partner
+        requester = work.caller if stands_in else referral.requester
+        sides = [(TARGET, referral.plan), (REQUESTER, requester)]
     else:
         sides = [(TARGET, provider), (TARGET, referral.plan), (REQUESTER, referral.plan)]
     return [role for role, party in sides if stands_for(party)]

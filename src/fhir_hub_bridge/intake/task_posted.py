@@ -21,16 +21,22 @@ from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds
 from fhir_hub_bridge.referral.model import Party, Refer, ReferralUpdate
 from fhir_hub_bridge.store.referrals import load, party_key
 from fhir_hub_bridge.store.repeats import FirstAnswer, RepeatKey, first_answer
-from fhir_hub_bridge.store.resources import unstamped
+from fhir_hub_bridge.store.resources import Stored, unstamped
 
 
 def opens_referral(work: FhirWork, entry: Entry) -> bool:
-    """Whether this entry's Task is a new one to be tracked: its owner or requester is a partner."""
+    """Whether this entry's Task is to be tracked from now on: its owner or requester is a partner.
+
+    Without an owner the operator owns it. An update may make a Task so that was stored as sent.
+    """
     task = entry.resource
-    if entry.type != "Task" or entry.method != "POST" or task is None or not is_fulfilment(task):
+    if entry.type != "Task" or task is None or not is_fulfilment(task):
         return False
-    parties = (work.party(task.get(element)) for element in ("owner", "requester"))
-    return any(party.partner for party in parties)
+    if entry.method == "PUT":
+        stored = work.stored(f"Task/{entry.id}")
+        if stored is None or stored.referral_id:
+            return False
+    return any(party.partner for party in (_owner(work, task), work.party(task.get("requester"))))
 
 
 def referral_keys(work: FhirWork, opening: Sequence[Entry]) -> list[list[RepeatKey]]:
@@ -43,7 +49,9 @@ def referral_keys(work: FhirWork, opening: Sequence[Entry]) -> list[list[RepeatK
     return keys
 
 
-def answered_before(work: FhirWork, keys: Sequence[Sequence[RepeatKey]]) -> FirstAnswer | None:
+def answered_before(
+    work: FhirWork, opening: Sequence[Entry], keys: Sequence[Sequence[RepeatKey]]
+) -> FirstAnswer | None:
     """The first answer where all these referrals were received by one earlier request.
 
     Raises Conflict where only some were, or where they came by another interaction.
@@ -53,13 +61,17 @@ def answered_before(work: FhirWork, keys: Sequence[Sequence[RepeatKey]]) -> Firs
     if first is None:
         return None
     kind = parse_json(first.body).get("resourceType")
-    if any(answer != first for answer in answers) or kind != (work.asked.type or "Bundle"):
+    other = kind != (work.asked.type or "Bundle") or any(e.method == "PUT" for e in opening)
+    if other or any(answer != first for answer in answers):
         raise Conflict("A referral of this requester with this identifier was received before.")
     return first
 
 
-def open_referral(work: FhirWork, entry: Entry, *, only: bool) -> None:
-    """Record the referral of a new Task. With `only` all that is new here belongs to it."""
+def open_referral(work: FhirWork, entry: Entry, *, stored: Stored | None, only: bool) -> None:
+    """Record the referral of a Task that is new, or was `stored` as sent before.
+
+    With `only` all that is new here belongs to it.
+    """
     task = entry.resource
     assert task is not None  # noqa: S101  # opens_referral saw it
     plan = _plan(work, task)
@@ -81,16 +93,38 @@ def open_referral(work: FhirWork, entry: Entry, *, only: bool) -> None:
     taken = work.taken(None if only else mine)
     # `received`, which older systems send, is kept as the `requested` it means
     own = {**unstamped(task), "status": status}
-    given = Given(tuple(own if r.get("id") == ids.task else r for r in taken), ids=ids)
+    reference = f"Task/{ids.task}"
+    given = Given(
+        tuple(own if r.get("id") == ids.task else r for r in taken),
+        edited={reference: own} if stored else {},
+        ids=ids,
+    )
     told = work.told(work.caller if work.asked.caller else refer.requester)
-    work.record(ReferralUpdate(told, (refer,)), None, given, salt=entry.id or "")
+    found = {reference: stored} if stored else {}
+    work.record(ReferralUpdate(told, (refer,)), None, given, salt=entry.id or "", found=found)
 
 
 def _keys(work: FhirWork, task: Json) -> list[RepeatKey]:
     request = work.resource(str(task["focus"]["reference"])) or {}
     requester = work.party(task.get("requester") or request.get("requester"))
-    keys = requester_keys(request, who=party_key(requester))
+    keys = requester_keys(request, who=_names(work, requester))
     return [RepeatKey(key) for key in dict.fromkeys(keys)]
+
+
+def _names(work: FhirWork, requester: Party) -> list[str]:
+    """Each name under which a requester is known, or was before it was registered.
+
+    A TIN that several partners share is none; a name alone counts where there is nothing better.
+    """
+    partner = work.partner(requester)
+    known = [requester, partner.party] if partner else [requester]
+    tins = {p.tin for p in known if sum(p.tin == other.tin for other in work.partners) <= 1}
+    names = [
+        *([str(partner.id)] if partner else []),
+        *(f"npi:{npi}" for npi in sorted({p.npi for p in known if p.npi})),
+        *(f"tin:{tin}" for tin in sorted(tins) if tin),
+    ]
+    return names or [name for name in [party_key(requester)] if name]
 
 
 def _plan(work: FhirWork, task: Json) -> Party:
@@ -98,12 +132,9 @@ def _plan(work: FhirWork, task: Json) -> Party:
 
     Without an owner it is the operator's. Where no one plan can be made out the referral is held.
     """
-    owner = work.party(task.get("owner"))
+    owner = _owner(work, task)
     if task.get("owner") and not owner.partner:
         raise _refused("owner-unknown", "The owner is not registered here.")
-    if not task.get("owner"):
-        operator = work.recording.operator
-        owner = next((p.party for p in work.partners if p.id == operator), Party())
     partner = work.partner(owner)
     if partner is None or partner.kind == "managed-care-plan":
         return owner
@@ -111,6 +142,13 @@ def _plan(work: FhirWork, task: Json) -> Party:
         raise _refused("owner-no-plan", "The owner is neither a plan nor a hub acting for one.")
     plans = [p for p in work.partners if p.id in partner.acts_for and p.kind == "managed-care-plan"]
     return plans[0].party if len(plans) == 1 else Party()
+
+
+def _owner(work: FhirWork, task: Json) -> Party:
+    if task.get("owner"):
+        return work.party(task["owner"])
+    operator = work.recording.operator
+    return next((p.party for p in work.partners if p.id == operator), Party())
 
 
 def _refused(rule: str, message: str) -> ResourceRejected:

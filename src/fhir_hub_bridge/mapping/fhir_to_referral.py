@@ -56,7 +56,7 @@ def read_referral(task: Json, *, plan: Party, reading: Reading) -> Refer:
     elif task.get("for") and reading.resource(_target(task, "for")) != patient:
         message = "The Task is for another person than its ServiceRequest."
         issues.append(_issue("Task.for", "another-person", message))
-    service = _service(request, reading.rulebook)
+    service = service_of(request, reading.rulebook)
     if service is None:
         message = "No service has this code and modifiers."
         issues.append(_issue("ServiceRequest.code", "unknown-service", message))
@@ -86,6 +86,24 @@ def read_referral(task: Json, *, plan: Party, reading: Reading) -> Refer:
         replaces=str((request.get("replaces") or [{}])[0].get("reference", "")),
         population_of_focus=population,
     )
+
+
+def service_of(request: Json, rulebook: Rulebook) -> str | None:
+    """The service a ServiceRequest asks for, by our code or HCPCS with its modifiers; else None."""
+    for coding in request.get("code", {}).get("coding", []):
+        code = str(coding.get("code", ""))
+        if coding.get("system") == canonical.SERVICE and code in rulebook.services:
+            return code
+        if coding.get("system") == canonical.HCPCS:
+            modifiers = tuple(
+                str(e.get("valueCode") or e.get("valueString", "")).upper()
+                for e in coding.get("extension", [])
+                if e.get("url") == canonical.HCPCS_MODIFIER_EXTENSION
+            )
+            found = _by_billing_code(BillingCode(code.upper(), modifiers), rulebook)
+            if found:
+                return found
+    return None
 
 
 def day_of(text: str | None, calendar: Calendar) -> date | None:
@@ -131,24 +149,6 @@ def _is_person(reference: Json | None) -> bool:
     literal = parse_reference(str(reference.get("reference", "")))
     kind = literal.type if literal else reference.get("type")
     return kind in ("Patient", "RelatedPerson")
-
-
-def _service(request: Json, rulebook: Rulebook) -> str | None:
-    """The service a ServiceRequest asks for: our code, else HCPCS with its modifiers."""
-    for coding in request.get("code", {}).get("coding", []):
-        code = str(coding.get("code", ""))
-        if coding.get("system") == canonical.SERVICE and code in rulebook.services:
-            return code
-        if coding.get("system") == canonical.HCPCS:
-            modifiers = tuple(
-                str(e.get("valueCode") or e.get("valueString", "")).upper()
-                for e in coding.get("extension", [])
-                if e.get("url") == canonical.HCPCS_MODIFIER_EXTENSION
-            )
-            found = _by_billing_code(BillingCode(code.upper(), modifiers), rulebook)
-            if found:
-                return found
-    return None
 
 
 def _by_billing_code(asked: BillingCode, rulebook: Rulebook) -> str | None:

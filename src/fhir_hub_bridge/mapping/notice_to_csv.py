@@ -49,4 +49,4 @@ def notice_file(content: NoticeContent) -> bytes:
 
 def _harmless(text: str) -> str:
     """A cell that no spreadsheet takes for a formula (CWE-1236)."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
+from fhir_hub_bridge.mapping.cell_values import Fault, read_npi, read_tin
 from fhir_hub_bridge.referral.model import Party
 from fhir_hub_bridge.referral.parties import Partner, recognise
 
@@ -66,7 +67,7 @@ def party_of(
 
     `resource` finds the Organizations and PractitionerRoles it may point at, by `Type/id`.
     Recognised in this order: a partner's own Organization, the Organization pointed at, the
-    logical identifier.
+    logical identifier. Of its NPI and TIN only the digits count.
     """
     if not reference:
         return Party()
@@ -87,12 +88,18 @@ def party_of(
 
 
 def _party(identifiers: Sequence[Json], name: str) -> Party:
-    values = {i.get("system"): i.get("value", "") for i in identifiers}
+    values = {i.get("system"): str(i.get("value", "")) for i in identifiers}
     return Party(
         name=name,
-        npi=values.get(canonical.NPI, ""),
-        tin=values.get(canonical.TIN, ""),
+        npi=_number(read_npi, values.get(canonical.NPI, "")),
+        tin=_number(read_tin, values.get(canonical.TIN, "")),
     )
+
+
+def _number(read: Callable[[str], str | Fault], text: str) -> str:
+    """The bare digits, so that a number is the same however it is written; else as it was sent."""
+    found = read(text) if text else ""
+    return text if isinstance(found, Fault) else found
 
 
 def _with_display(reference: Json, name: str) -> Json:

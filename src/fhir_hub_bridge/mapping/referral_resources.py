@@ -19,6 +19,7 @@ from fhir_hub_bridge.mapping.codings import (
     service_category,
     service_concept,
 )
+from fhir_hub_bridge.mapping.fhir_to_referral import service_of
 from fhir_hub_bridge.mapping.parties_to_fhir import reference_to
 from fhir_hub_bridge.referral.model import Assign, Member, Referral, ReferralStatus
 from fhir_hub_bridge.referral.rulebook import Rulebook
@@ -89,6 +90,7 @@ def patient(id_: str, member: Member) -> Json:
             "identifier": [_cin(member.cin)] if member.cin else [],
             "name": [_clean(name)] if _clean(name) else [],
             "telecom": [{"system": "phone", "value": member.phone}] if member.phone else [],
+            "gender": "unknown",  # no file says it, and US Core requires it
             "birthDate": member.birth_date.isoformat() if member.birth_date else "",
             "address": [_clean(address)] if _clean(address) else [],
         }
@@ -157,8 +159,12 @@ def provider_request(
     original: Json,
     by: Translating,
 ) -> Json:
-    """SR2: the filler's own order, based on the referrer's; safety wishes travel with it."""
+    """SR2: the filler's own order, based on the referrer's; safety wishes travel with it.
+
+    The service is the one referred to, in the referrer's codes while they still mean it.
+    """
     service = by.rulebook.service(referral.service)
+    unchanged = service_of(original, by.rulebook) == service.code
     carried = ("orderDetail", "supportingInfo", "reasonCode", "reasonReference", "priority")
     return _clean(
         {
@@ -171,7 +177,7 @@ def provider_request(
             "intent": "filler-order",
             "category": service_category(service),
             **{k: original[k] for k in carried if k in original},
-            "code": original["code"],
+            "code": original["code"] if unchanged else service_concept(service),
             "subject": {"reference": f"Patient/{ids.patient}"},
             "authoredOn": assign.on.isoformat(),
             "requester": reference_to(referral.plan),

@@ -1,8 +1,9 @@
 """A referral's events as FHIR: SR1 and Task1 of the plan, SR2 and Task2 of each provider.
 
 Each event writes the versions it means, along the shortest legal path of Task.status; steps that
-nobody reported are tagged `inferred`. On a Task that a client wrote only the elements that the
-rules own are changed. Table: docs/reference/clr-to-fhir.md; SDOHCC 3.0.0 refer-1, refer-2.
+nobody reported, and a referral that nobody made, are tagged `inferred`. On a Task that a client
+wrote only the elements that the rules own are changed. Table: docs/reference/clr-to-fhir.md;
+SDOHCC 3.0.0 refer-1, refer-2.
 """
 
 from __future__ import annotations
@@ -96,10 +97,10 @@ def _received(
         sheet.put(coverage(ids, referral))
     if not ids.service_request:
         ids = replace(ids, service_request=by.next_id())
-        sheet.put(service_request(ids, referral, by))
+        sheet.put(service_request(ids, referral, by), inferred=referral.inferred)
     if not ids.task:
         ids = replace(ids, task=by.next_id())
-        sheet.put(plan_task(ids, referral, by))
+        sheet.put(plan_task(ids, referral, by), inferred=referral.inferred)
     return ids
 
 
@@ -208,7 +209,8 @@ def _closed(referral: Referral, *, ids: ResourceIds, sheet: Sheet, by: Translati
     }
     _move(sheet, reference, reason.task_status, changes, by)
     if _is_ours(sheet.now(f"ServiceRequest/{ids.service_request}"), referral):
-        _end_request(ids.service_request, served=reason.served, sheet=sheet)
+        request, inferred = ids.service_request, referral.inferred
+        _end_request(request, served=reason.served, sheet=sheet, inferred=inferred)
 
 
 def _move(
@@ -243,10 +245,13 @@ def _withdraw(copies: AssignmentIds, why: str, sheet: Sheet, by: Translating) ->
     _end_request(copies.service_request, served=False, sheet=sheet)
 
 
-def _end_request(service_request: str, *, served: bool, sheet: Sheet) -> None:
+def _end_request(
+    service_request: str, *, served: bool, sheet: Sheet, inferred: bool = False
+) -> None:
     request = sheet.now(f"ServiceRequest/{service_request}")
     if request["status"] == "active":
-        sheet.put({**request, "status": "completed" if served else "revoked"})
+        ended = {**request, "status": "completed" if served else "revoked"}
+        sheet.put(ended, inferred=inferred)
 
 
 def _is_ours(request: Json, referral: Referral) -> bool:

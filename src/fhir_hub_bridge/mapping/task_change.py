@@ -1,7 +1,8 @@
 """What a client's update of a tracked Task says: the acts in it, and the rest that is the client's.
 
-Elements that the rules own are read and then written by the rules; all others stay as the client
-wrote them. Beside: `fhir_to_referral`, which reads a new one. After: `intake`.
+Elements that the rules own are read and then written by the rules; of all others the client
+changes those it sends, and what it leaves out stays. Beside: `fhir_to_referral`, which reads a new
+one. After: `intake`.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class TaskChange:
     """What a client's new body of a tracked Task means."""
 
     acts: tuple[Act, ...]
-    base: Json  # the client's body, with the elements the rules own as they were stored; its
-    # status is the client's only where no act explains it (accepted by the plan, on-hold ...)
+    base: Json  # the stored body with what the client sends of the elements the rules do not own;
+    # its status is the client's only where no act explains it (accepted by the plan, on-hold ...)
     claim_response: str = ""  # the ClaimResponse that a decision among the acts points at
 
 
@@ -58,14 +59,13 @@ def read_change(
     reported = None if closed else _report(stored, incoming, provider=provider, reading=reading)
     if reported:
         acts.append(reported)
-    base = {k: v for k, v in incoming.items() if k not in OWNED}
-    base |= {k: stored[k] for k in OWNED if k in stored and k != "output"}
+    base = stored | {k: v for k, v in incoming.items() if k not in OWNED}
     step = _step(stored, incoming)
     if step and not (reported or closed):
         # a step that says nothing of the referral (accepted by the plan, on hold, resumed)
         base = {k: v for k, v in base.items() if k != "statusReason"} | {"status": step}
         base |= {k: v for k, v in incoming.items() if k == "statusReason"}
-    outputs = [o for o in incoming.get("output", []) if _kind(o) not in OUTPUT_LABELS]
+    outputs = _others_outputs(incoming) or _others_outputs(stored)
     outputs += [o for o in stored.get("output", []) if _kind(o) in OUTPUT_LABELS]
     _, claim_response = _decision(incoming) or ("", "")
     return TaskChange(tuple(acts), base | ({"output": outputs} if outputs else {}), claim_response)
@@ -104,9 +104,11 @@ def _decide(decision: tuple[str, str], reading: Reading) -> Decide:
     reason = extensions.get(canonical.AUTHORIZATION_REASON_EXTENSION, {}).get(
         "valueCodeableConcept", {}
     )
-    codes = [c["code"] for c in reason.get("coding", []) if c.get("code")]
+    codings = reason.get("coding", [])
+    codes = [str(c["code"]) for c in codings if c.get("code")]
+    # never the disposition: it is the plan's word on its claim, not its reason
+    words = [reason.get("text"), *(c.get("display") for c in codings), *codes]
     row = reading.rulebook.authorization_status(status)
-    words = str(reason.get("text") or response.get("disposition", ""))
     period = response.get("preAuthPeriod", {})
     calendar = reading.rulebook.calendar
     return Decide(
@@ -117,7 +119,7 @@ def _decide(decision: tuple[str, str], reading: Reading) -> Decide:
         starts_on=day_of(period.get("start"), calendar),
         ends_on=day_of(period.get("end"), calendar),
         reason_code=codes[0] if codes else "",
-        reason=words if row.reason_required else "",
+        reason=next((str(w) for w in words if w), "") if row.reason_required else "",
     )
 
 
@@ -174,11 +176,14 @@ def _status(stored: Json, incoming: Json, *, step: str, by_plan: bool) -> Referr
 
 def _check_agrees(step: str, status: ReferralStatus, reason: str, reading: Reading) -> None:
     """Where Task.status takes a step too, it must not say the opposite."""
+    if not step:
+        return
     closing = status is S.LOOP_CLOSED
-    if step not in TERMINAL or (closing and not reason):
+    if step in TERMINAL and closing and not reason:
         return  # a missing reason is the rules' to refuse
-    served = closing and reading.rulebook.closure_reason(reason).served
-    if status not in (S.DECLINED, S.LOOP_CLOSED) or (step == "completed") != served:
+    served = closing and bool(reason) and reading.rulebook.closure_reason(reason).served
+    ends = status in (S.DECLINED, S.LOOP_CLOSED)
+    if ends != (step in TERMINAL) or (ends and (step == "completed") != served):
         raise RuleBroken(
             "status-disagrees",
             f"Task.status {step} and what is said of the referral disagree.",
@@ -221,6 +226,10 @@ def _assigned(task: Json) -> Json | None:
             reference: Json = output.get("valueReference", {})
             return {k: v for k, v in reference.items() if k != "display"}
     return None
+
+
+def _others_outputs(task: Json) -> list[Json]:
+    return [o for o in task.get("output", []) if _kind(o) not in OUTPUT_LABELS]
 
 
 def _kind(output: Json) -> str:

@@ -1,6 +1,7 @@
 """One provider's part of a referral: its dated statuses, folded in date order through FOLLOWS.
 
-The order in which reports arrive does not decide where an assignment stands, their dates do.
+The order in which reports arrive does not decide where an assignment stands, their dates do. A
+provider that is asked anew begins anew: what is dated before that is of its part before.
 The diagram in docs is drawn from FOLLOWS. After: `lifecycle`.
 """
 
@@ -35,6 +36,14 @@ def status_at(assignment: Assignment) -> StatusEntry:
         if entry.status in FOLLOWS[current.status]:
             current = entry
     return current
+
+
+def in_whose_span(on: date, assignments: Sequence[Assignment]) -> Assignment:
+    """The one of a provider's assignments that a date speaks of: the newest made by then.
+
+    The first reaches back before its own date: a plan may record late what its provider began.
+    """
+    return next((a for a in reversed(assignments) if a.on <= on), assignments[0])
 
 
 def with_entry(assignment: Assignment, entry: StatusEntry) -> Assignment:

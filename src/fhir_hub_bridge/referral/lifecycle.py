@@ -16,6 +16,7 @@ from fhir_hub_bridge.referral.assignment import (
     FOLLOWS,
     ended_by_plan,
     has_ended,
+    in_whose_span,
     is_said_before,
     mermaid,
     status_at,
@@ -31,7 +32,6 @@ from fhir_hub_bridge.referral.model import (
     Decide,
     Event,
     EventKind,
-    Party,
     Refer,
     Referral,
     ReferralId,
@@ -190,12 +190,12 @@ def _decide(
     """
     status = rulebook.authorization_status(act.status)
     rulebook.starts_before_decision(act.basis)
-    if act in referral.decisions:
-        return referral, ()
     decided = referral.decision
+    if act == decided or (decided and act.on < decided.on and act in referral.decisions):
+        return referral, ()  # of one day the last told stands, though it was told before another
     if decided is not None and rulebook.authorization_status(decided.status).decided:
         _check_open(referral)
-    if status.reason_required and not (act.reason or act.reason_code):
+    if status.reason_required and not act.reason:
         raise RuleBroken("decision-needs-reason", f"'{act.status}' needs a reason.")
     decisions = tuple(sorted((*referral.decisions, act), key=lambda d: d.on))
     stands = decisions[-1] is act
@@ -250,18 +250,22 @@ def _assign(
 def _report(
     referral: Referral, act: Report, *, told: Told, rulebook: Rulebook, last_event: int
 ) -> tuple[Referral, tuple[Event, ...]]:
-    """1. Whose assignment it is.  2. Said before?  3. Folded in by date.  4. What it closes."""
+    """1. Whose it is.  2. Said before?  3. Into the assignment of its date.  4. What it closes."""
     by_plan = not act.provider.is_named
     entry = StatusEntry(act.status, act.on, act.reason, act.text, act.plan_code, by_plan)
     _check_reason(act, rulebook)
     closes = closes_loop(act, rulebook)
-    assignment = _assignment_for(referral, act.provider)
-    if assignment is None and not (by_plan and closes):
+    own = [a for a in referral.assignments if by_plan or a.provider.is_same_as(act.provider)]
+    if not own and not (by_plan and closes):
         raise RuleBroken("not-assigned", "The referral is not assigned to this provider.")
-    if assignment is not None and entry in assignment.statuses:
+    if any(entry in assignment.statuses for assignment in own):
         return referral, ()
-    if by_plan and closes and assignment is not None and has_ended(assignment):
-        assignment = None  # its provider has ended it; the plan closes the loop without one
+    assignment = in_whose_span(act.on, own) if own else None
+    is_over = assignment is not None and (
+        has_ended(assignment) or assignment is not referral.assignment
+    )
+    if by_plan and closes and is_over:
+        assignment = None  # the plan closes the loop without one
     closure = Closure(
         act.reason, act.on, act.text, act.plan_code, assignment.number if assignment else None
     )
@@ -269,12 +273,12 @@ def _report(
         return referral, ()
     moved, flags = True, []
     if assignment is not None:
-        before = status_at(assignment)
-        superseded = assignment is not referral.assignment
+        before, asked_last = status_at(own[-1]), own[-1] is referral.assignment
+        counts = assignment is referral.assignment
         assignment = with_entry(assignment, entry)
-        moved = status_at(assignment) is entry and not superseded
+        moved = counts and status_at(assignment) is entry
         if not moved:
-            flags = ["after-reassignment" if superseded else why_not_moved(before, entry)]
+            flags = [why_not_moved(before, entry) if asked_last else "after-reassignment"]
     if referral.closure is not None:
         moved, flags = False, ["second-closure" if closes else "after-closure"]
     elif not is_authorized(referral, rulebook):
@@ -318,13 +322,6 @@ def _close(
     )
     assignments = tuple(ended_by_plan(a, ended) for a in referral.assignments)
     return replace(referral, closure=closure, assignments=assignments), (*after, event)
-
-
-def _assignment_for(referral: Referral, provider: Party) -> Assignment | None:
-    if not provider.is_named:
-        return referral.assignment
-    own = [a for a in referral.assignments if a.provider.is_same_as(provider)]
-    return own[-1] if own else None
 
 
 def _check_not_future(on: date, *, today: date) -> None:

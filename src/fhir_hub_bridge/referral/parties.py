@@ -98,10 +98,14 @@ def check_may(
 ) -> None:
     """Raise RuleBroken (`wrong-party`) unless this party may do this act on this referral.
 
+    Raise RuleBroken (`not-a-provider`) where a partner of another kind is to be the provider.
+
     Anyone may refer. Only the plan, or a hub to which it delegated the act, decides and assigns.
     A provider, or a hub acting for it, reports on its own assignment; the plan's side on any, and
     it alone speaks of a referral without naming a provider.
     """
+    if isinstance(act, Assign):
+        _check_provides(act.provider, partners)
     if isinstance(act, Refer) or referral is None or _is_plan(by, referral.plan, partners):
         return
     mine = next((p for p in partners if p.id == by.partner), None)
@@ -125,6 +129,12 @@ def check_may(
         who = by.partner or "an unknown party"
         verb = type(act).__name__.lower()
         raise RuleBroken("wrong-party", f"{who} may not {verb} on this referral.")
+
+
+def _check_provides(provider: Party, partners: Sequence[Partner]) -> None:
+    kind = next((p.kind for p in partners if p.id == provider.partner), "provider")
+    if kind not in ("provider", "hub"):
+        raise RuleBroken("not-a-provider", f"{provider.partner} is registered as a {kind}.")
 
 
 def _is_plan(by: Party, plan: Party, partners: Sequence[Partner]) -> bool:

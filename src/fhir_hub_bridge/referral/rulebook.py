@@ -153,4 +153,4 @@ def _row(rows: Mapping[str, T], code: str, kind: str) -> T:
     try:
         return rows[code]
     except KeyError:
-        raise UnmappedCode(f"No {kind} has the code '{code}'.") from None
+        raise UnmappedCode(f"No {kind} has this code.") from None

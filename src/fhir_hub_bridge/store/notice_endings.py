@@ -1,4 +1,4 @@
-"""How a notice ends or is marked from outside delivery: a receipt, a person's word, an alarm.
+"""How a notice ends or is marked from outside delivery: a receipt, a person's word, an alarm, time.
 
 Before it: `delivery.proof`, the API, the console. Each is a unit of its own.
 """
@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection, RowMapping, func, literal_column, select, tuple_, update
 
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import to_micros
@@ -25,7 +25,7 @@ from fhir_hub_bridge.store.notice_rows import (
     tell,
     update_of,
 )
-from fhir_hub_bridge.store.tables import notice
+from fhir_hub_bridge.store.tables import notice, notice_attempt
 
 
 class Acknowledgement(StrEnum):
@@ -79,10 +79,48 @@ def escalate(conn: Connection, *, notice_id: str, escalation: Escalation, now: d
     return changed(conn, unmarked.values(marks_of(escalation, at=now))) is not None
 
 
+def escalate_past_due(conn: Connection, *, to: str, now: datetime, limit: int) -> int:
+    """Give `to` the pending notices past their due moment that nobody has; how many, at most limit.
+
+    Why: `past-due`, with what the last attempt said where there was one.
+    """
+    a = notice_attempt.c
+    due = (
+        select(notice.c.bucket, notice.c.id)
+        .where(
+            notice.c.state == literal_column("'pending'"),
+            notice.c.due_at < to_micros(now),
+            notice.c.escalated_at.is_(None),
+        )
+        .order_by(notice.c.due_at, notice.c.bucket, notice.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=notice)
+        .cte("due")
+    )
+    last_said = (
+        select("past-due: " + a.detail)
+        .where(a.bucket == notice.c.bucket, a.notice_id == notice.c.id, a.detail != "")
+        .order_by(a.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = conn.execute(
+        update(notice)
+        .where(tuple_(notice.c.bucket, notice.c.id).in_(select(due.c.bucket, due.c.id)))
+        .values(
+            escalated_at=to_micros(now),
+            escalated_to=to,
+            escalated_why=func.coalesce(last_said, "past-due"),
+        )
+        .returning(notice.c.id)
+    )
+    return len(found.all())
+
+
 def withhold(
     conn: Connection, notice_id: str, *, rule: str, by: str, now: datetime, told: Told
 ) -> bool:
-    """End a pending notice without telling: `by` a named person, under `rule`; both are kept.
+    """End a pending notice without telling: `by` a person or an agreement, under `rule`; both kept.
 
     False when it has ended before. Raises Unknown. Its lane goes on.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Final, Protocol
 
 from sqlalchemy import (
@@ -26,7 +25,7 @@ from fhir_hub_bridge.errors import Unknown
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
-from fhir_hub_bridge.store.resources import amend
+from fhir_hub_bridge.store.resources import NewVersion, Stored, find, save, unstamped
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import notice, notice_attempt
 
@@ -48,6 +47,9 @@ CHANGED: Final = (
 IS_THIS: Final = and_(notice.c.bucket == bindparam("a_bucket"), notice.c.id == bindparam("a_id"))
 _STARTED: Final = bindparam("a_started", type_=BigInteger)
 _ENDED: Final = bindparam("a_ended", type_=BigInteger)
+
+# How the duty to tell ends with the Communication that tells: its CommunicationRequest's status.
+_DUTY_ENDS: Final[Mapping[str, str]] = {"completed": "completed", "not-done": "revoked"}
 
 # What an outcome proves: sent, accepted and received are three facts, and each keeps the moment
 # it was first known.
@@ -168,16 +170,41 @@ _MOVE: Final = (
 
 
 def tell(conn: Connection, row: RowMapping, told: Told, *, status: str, at: datetime) -> None:
-    """Amend the notice's Communication, where it has one. Raises Unknown when it is not stored."""
+    """Amend the notice's Communication, where it has one; with its end its duty ends, too.
+
+    Raises Unknown when it is not stored.
+    """
     if not row["communication_id"]:
         return
-    change = partial(
-        told,
+    communication = find(conn, "Communication", row["communication_id"], lock=True)
+    if communication is None:
+        raise Unknown("There is no Communication with this id.")
+    before = unstamped(communication.parsed())
+    after = told(
+        before,
         sent_at=instant(row["sent_at"]),
         received_at=instant(row["received_at"]),
         status=status,
     )
-    amend(conn, "Communication", row["communication_id"], change, at=at)
+    amended = [(communication, before, after)]
+    if status in _DUTY_ENDS and (request := _request_of(conn, before)) is not None:
+        duty = unstamped(request.parsed())
+        amended.append((request, duty, {**duty, "status": _DUTY_ENDS[status]}))
+    save(conn, [_next(stored, now, at=at) for stored, was, now in amended if now != was])
+
+
+def _request_of(conn: Connection, communication: Json) -> Stored | None:
+    for reference in communication.get("basedOn", []):
+        type_, _, id_ = reference["reference"].partition("/")
+        if type_ == "CommunicationRequest":
+            return find(conn, type_, id_, lock=True)
+    return None
+
+
+def _next(stored: Stored, resource: Json, *, at: datetime) -> NewVersion:
+    return NewVersion(
+        resource, stored.version + 1, at, stored.source, stored.referral_id, reindex=True
+    )
 
 
 def facts_parameters(attempt: Attempt) -> dict[str, int]:

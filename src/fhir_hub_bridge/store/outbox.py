@@ -1,7 +1,8 @@
 """Notices owed: claimed under a lease, recorded under its fencing token.
 
 A lane is (referral, recipient): only its first pending notice is ever claimed, so each party is
-told every state in order. The lease is judged by the clock passed in; the token keeps a worker
+told every state in order; a notice that no agreement carries waits for a person and holds up
+nobody. The lease is judged by the clock passed in; the token keeps a worker
 that woke too late from recording. Before it: `intake` inserts the rows. After it:
 `delivery.dispatch`. What others do to a notice is in `notice_endings`, reads in `notice_records`.
 """
@@ -135,6 +136,8 @@ def record(
     add_attempt(conn, row, attempt)
     if next_attempt_at is None:
         tell(conn, row, told, status="completed", at=attempt.ended_at)
+    elif row["sent_at"] is not None:
+        tell(conn, row, told, status="in-progress", at=attempt.ended_at)
     if escalation is not None:
         mark = update_of(claimed.bucket, claimed.id).values(
             marks_of(escalation, at=attempt.ended_at)
@@ -223,6 +226,7 @@ def _due(at: int, limit: int, passing_over: Collection[str]) -> CTE:
         earlier.c.recipient == notice.c.recipient,
         earlier.c.lane < notice.c.lane,
         earlier.c.state == _PENDING,
+        earlier.c.method != "",
     )
     query = select(notice.c.bucket, notice.c.id).where(
         notice.c.state == _PENDING,

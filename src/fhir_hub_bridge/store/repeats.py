@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from fhir_hub_bridge.errors import AlreadyAnswered
+from fhir_hub_bridge.errors import AlreadyAnswered, RuleBroken
+from fhir_hub_bridge.store.buckets import bucket_of_key
 from fhir_hub_bridge.store.instants import to_micros
+from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import answered_request
 
@@ -20,10 +22,14 @@ _HEADERS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 
 @dataclass(frozen=True, slots=True)
 class RepeatKey:
-    """One way in which a later request can be the same; `lasts` None means for ever."""
+    """One way in which a later request can be the same; `lasts` None means for ever.
+
+    With a `digest` the key is good for one body only.
+    """
 
     key: str
     lasts: timedelta | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +44,52 @@ class FirstAnswer:
 def first_answer(
     conn: Connection, keys: Sequence[RepeatKey], *, now: datetime
 ) -> FirstAnswer | None:
-    """The answer given to a request with one of these keys, where it still counts."""
+    """The answer given to a request with one of these keys, where it still counts.
+
+    Raises RuleBroken (`idempotency-key`) for a key that came with another body.
+    """
     if not keys:
         return None
-    lasting = {key.key: key.lasts for key in keys}
-    query = select(answered_request).where(answered_request.c.key.in_(lasting))
-    for row in conn.execute(query).mappings().all():
-        lasts = lasting[row["key"]]
-        if lasts is None or to_micros(now - lasts) <= row["answered_at"]:
-            headers = _HEADERS.validate_json(row["headers"])
-            return FirstAnswer(row["status"], headers, bytes(row["body"]))
-        conn.execute(delete(answered_request).where(answered_request.c.key == row["key"]))
-    return None
+    columns = answered_request.c
+    query = select(answered_request).where(
+        among([columns.bucket, columns.key], [(bucket_of_key(key.key), key.key) for key in keys]),
+        or_(columns.expires_at.is_(None), columns.expires_at >= to_micros(now)),
+    )
+    row = conn.execute(query).mappings().first()
+    if row is None:
+        return None
+    if any(key.digest != row["digest"] for key in keys if key.key == row["key"]):
+        message = "This Idempotency-Key came before with another body."
+        raise RuleBroken("idempotency-key", message)
+    headers = _HEADERS.validate_json(row["headers"])
+    return FirstAnswer(row["status"], headers, bytes(row["body"]))
 
 
 def remember(
     conn: Connection, keys: Sequence[RepeatKey], answer: FirstAnswer, *, now: datetime
 ) -> None:
-    """Keep the answer under these keys. Raises AlreadyAnswered if another request was faster."""
+    """Keep the answer under these keys, and drop what no longer counts in their buckets.
+
+    Raises AlreadyAnswered if another request was faster.
+    """
     rows = [
         {
+            "bucket": bucket_of_key(key.key),
             "key": key.key,
+            "digest": key.digest,
             "status": answer.status,
             "headers": _HEADERS.dump_json(answer.headers).decode(),
             "body": answer.body,
             "answered_at": to_micros(now),
+            "expires_at": None if key.lasts is None else to_micros(now + key.lasts),
         }
         for key in keys
     ]
+    expired = answered_request.c.expires_at < to_micros(now)
+    where = sorted({bucket_of_key(key.key) for key in keys})
+    if where:  # a few buckets' share at a time
+        in_them = answered_request.c.bucket.in_(where)
+        conn.execute(delete(answered_request).where(in_them, expired))
     try:
         insert_all(conn, [Batch(answered_request, rows)])
     except IntegrityError as error:

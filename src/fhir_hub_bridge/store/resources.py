@@ -6,7 +6,7 @@ Versions are written by `save` alone; a version number taken by another is a Ver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -196,22 +196,6 @@ def history(conn: Connection, type_: str, id_: str) -> list[Stored]:
     if not found:
         raise Unknown(f"There is no {type_} with this id.")
     return found
-
-
-def amend(
-    conn: Connection, type_: str, id_: str, change: Callable[[Json], Json], *, at: datetime
-) -> None:
-    """Store the next version of a resource as `change` makes it; nothing if it changes nothing."""
-    found = find(conn, type_, id_, lock=True)
-    if found is None:
-        raise Unknown(f"There is no {type_} with this id.")
-    before = unstamped(found.parsed())
-    after = change(before)
-    if after != before:
-        new = NewVersion(
-            after, found.version + 1, at, found.source, found.referral_id, reindex=True
-        )
-        save(conn, [new])
 
 
 def _key_columns(table: Table) -> list[Column[Any]]:

@@ -69,7 +69,7 @@ referral = Table(
     Column("held", Text, nullable=False),  # why a person must complete it, or ""
     Column("standing", Text, nullable=False),  # referral status, or authorization before it
     Column("state", Text, nullable=False),  # model.Referral as JSON; rebuildable from events
-    Column("resources", Text, nullable=False),  # mapping.ReferralResources as JSON
+    Column("resources", Text, nullable=False),  # mapping.ResourceIds as JSON
     Column("events", Integer, nullable=False),  # number of the last event
     Column("notices", Integer, nullable=False),  # number of the last notice
     Column("received_at", BigInteger, nullable=False),
@@ -258,10 +258,15 @@ row_seen = Table(  # the same row again changes nothing: answered by its digest 
 answered_request = Table(  # the same request again gets the first answer
     "answered_request",
     metadata,
-    Column("key", Text, primary_key=True),
+    Column("bucket", Integer, nullable=False),  # hashed from the key
+    Column("key", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # of the body that came with the key
     Column("status", Integer, nullable=False),
     Column("headers", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("answered_at", BigInteger, nullable=False),
-    info=_kind(PROJECTION),
+    Column("expires_at", BigInteger),  # none: a referral's own name counts for ever
+    PrimaryKeyConstraint("bucket", "key"),
+    Index("answered_request_expiring", "bucket", "expires_at"),
+    info=_kind(ROUTED),
 )

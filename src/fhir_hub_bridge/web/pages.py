@@ -5,7 +5,6 @@ Nothing of a member is shown or stands in an address. After: `doors`, which serv
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fhir_hub_bridge.errors import StoreBusy, Unknown
+from fhir_hub_bridge.logs import places_of
 from fhir_hub_bridge.store import console_queries
 from fhir_hub_bridge.web import times, words
 from fhir_hub_bridge.web.duties import duties
@@ -121,11 +121,10 @@ def _due_marks(loop: console_queries.OpenLoop, *, now: datetime) -> list[Mark]:
 def _logged(request: Request, error: Exception) -> str:
     """Log a failure by kind and place, since its text may hold a member's data."""
     request_id: str = getattr(request.state, "request_id", "")
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
     _log.error(
         "A page failed.",
         error=type(error).__name__,
         request_id=request_id,
-        at=[f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames],
+        at=places_of(error.__traceback__),
     )
     return request_id

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import stat
-from datetime import UTC, date, datetime
+import threading
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fhir_hub_bridge.connectors import drop_folder
 from fhir_hub_bridge.connectors.drop_folder import RECEIPT_LIMIT, DropFolder
 from fhir_hub_bridge.connectors.interface import (
     Answer,
@@ -114,6 +117,63 @@ async def test_nothing_is_left_behind_when_writing_fails(
 
     assert answer == Unavailable("the folder cannot be used: No space left on device")
     assert [p for p in folder.iterdir() if p.is_file()] == []
+
+
+async def test_what_a_killed_worker_left_half_written_goes_with_the_next_try(
+    folder: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "elsewhere"
+    (folder / ".n-1.part").write_bytes(BODY[:5])
+    (folder / ".n-2.part").symlink_to(target)
+
+    answers = [await send(folder, notice_id=id_) for id_ in ("n-1", "n-2")]
+
+    assert answers == [Sent("left in the folder")] * 2
+    assert (folder / "n-1.csv").read_bytes() == (folder / "n-2.csv").read_bytes() == BODY
+    assert sorted(p.name for p in folder.iterdir() if p.is_file()) == ["n-1.csv", "n-2.csv"]
+    assert not target.exists()
+
+
+async def test_who_hung_while_another_began_anew_puts_nothing_in_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(_: int) -> None:
+        (folder / ".n-1.part").unlink()
+        (folder / ".n-1.part").write_bytes(BODY[:5])
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+
+    answer = await send(folder)
+
+    assert isinstance(answer, Unavailable)
+    assert not (folder / "n-1.csv").exists()
+
+
+async def test_a_folder_that_hangs_takes_no_threads_from_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, released = tmp_path / "hangs", threading.Event()
+    opened = drop_folder._opened
+
+    def hang(path: Path | str, **how: Any) -> Any:
+        if path == hanging:
+            released.wait(10)
+        return opened(path, **how)
+
+    monkeypatch.setattr(drop_folder, "_opened", hang)
+    folders = DropFolder(deadline=timedelta(seconds=0.2))
+    message = Message("n-1", BODY, "text/csv", SHA256)
+    lost = [
+        folders.send(message, agreement=an_agreement(hanging), now=NOW)
+        for _ in range(2 * drop_folder._THREADS)
+    ]
+
+    answers = await asyncio.gather(*lost)
+    answer = await folders.send(message, agreement=an_agreement(folder), now=NOW)
+
+    released.set()
+    assert {type(lost) for lost in answers} == {Unavailable}
+    assert answer == Sent("left in the folder")
 
 
 async def test_a_folder_that_is_not_there_is_waited_for(tmp_path: Path) -> None:

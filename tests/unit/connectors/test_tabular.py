@@ -272,3 +272,13 @@ def test_rejects_put_right_can_be_sent_again(tmp_path: Path) -> None:
     again = open_table(path)
     assert again.dialect == table.dialect
     assert [list(row.cells)[:2] for row in again.rows()] == the_cells(table)
+
+
+def test_a_rejects_file_that_comes_back_has_its_cells_as_first_sent(tmp_path: Path) -> None:
+    sent = ["'Test", "=Fam", "+1 916 555 0100", "-12 Main"]
+    rejects = tmp_path / "rejects.csv"
+    write_rejects(rejects, ("a", "b", "c", "d"), [RejectedRow(2, sent, [])], dialect=Dialect())
+
+    (row,) = open_table(rejects).rows()
+
+    assert list(row.cells[:4]) == sent

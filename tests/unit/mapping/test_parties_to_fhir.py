@@ -44,6 +44,8 @@ def meant(reference: Json | None) -> Party:
         ({"reference": "PractitionerRole/r1"}, "harbor"),
         ({"identifier": {"system": canonical.NPI, "value": HARBOR.npi}}, "harbor"),
         ({"identifier": {"system": canonical.TIN, "value": HARBOR.tin}}, "harbor"),
+        ({"identifier": {"system": canonical.TIN, "value": "12-3456789"}}, "harbor"),
+        ({"identifier": {"system": canonical.NPI, "value": "1245 319 599"}}, "harbor"),
         ({"display": HARBOR.name}, None),
         ({"reference": "Organization/nobody"}, None),
         ({"reference": "Practitioner/p1"}, None),
