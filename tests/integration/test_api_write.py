@@ -294,7 +294,7 @@ async def test_bad_bodies_are_refused_and_nothing_is_stored(
         ("POST", "/fhir", stranger, 422),
         ("POST", "/fhir", late, 422),
         ("PUT", "/fhir/Task/nobody", {"resourceType": "Task", "id": "nobody"}, 422),
-        ("PUT", "/fhir/Task/one", {"resourceType": "Task", "id": "other"}, 422),
+        ("PUT", "/fhir/Task/one", {"resourceType": "Task", "id": "other"}, 400),
     ]
 
     for method, path, body, status in cases:
