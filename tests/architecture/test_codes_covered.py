@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from tests.builders import a_catalog, a_rulebook
 
-from fhir_hub_bridge.fhir.required_codes import CODES
+from fhir_hub_bridge.fhir.definitions import codes_of
 from fhir_hub_bridge.fhir.task_states import STATUSES
 from fhir_hub_bridge.mapping.codings import NOTICE_LABELS, OUTPUT_LABELS, STATUS_LABELS
 from fhir_hub_bridge.mapping.layout import Layout
@@ -71,7 +71,8 @@ def test_every_rule_that_notices_ask_for_is_in_the_rulebook() -> None:
 
 
 def test_every_task_status_is_one_of_the_standard() -> None:
-    assert set(STATUSES) <= CODES["Task"]["status"]
+    by_system = codes_of("http://hl7.org/fhir/ValueSet/task-status|4.0.1")
+    assert set(STATUSES) <= set(by_system["http://hl7.org/fhir/task-status"])
     assert {reason.task_status for reason in RULEBOOK.closure_reasons.values()} <= set(STATUSES)
 
 

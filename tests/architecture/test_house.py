@@ -12,7 +12,11 @@ import fhir_hub_bridge
 
 SOURCE = Path(fhir_hub_bridge.__file__).parent
 ROOT = Path(__file__).parents[2]
-LOADERS = {"mapping/data_files.py", "mapping/catalog.py"}  # handed a folder once, at start
+LOADERS = {
+    "mapping/data_files.py",
+    "mapping/catalog.py",
+    "fhir/definitions.py",
+}  # handed a folder once, at start
 IMPURE = {
     "now": "a clock",
     "utcnow": "a clock",

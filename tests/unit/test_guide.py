@@ -19,7 +19,7 @@ from tests import builders
 import fhir_hub_bridge
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.fhir.required_codes import CODES
+from fhir_hub_bridge.fhir.definitions import codes_of
 from fhir_hub_bridge.fhir.typed import to_typed
 from fhir_hub_bridge.mapping.guide_maps import BSER_STATUS
 from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds, Translating, translate
@@ -273,7 +273,8 @@ def test_a_closed_loop_maps_to_the_task_status_of_its_reason() -> None:
     }
 
     assert by_status == by_reason == expected
-    assert set(expected.values()) <= CODES["Task"]["status"]
+    by_system = codes_of("http://hl7.org/fhir/ValueSet/task-status|4.0.1")
+    assert set(expected.values()) <= set(by_system["http://hl7.org/fhir/task-status"])
 
 
 def test_bsers_business_status_maps_to_codes_of_ours_or_says_why_not() -> None:

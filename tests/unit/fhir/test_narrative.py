@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_hub_bridge.fhir.narrative import is_safe
+from fhir_hub_bridge.fhir import narrative
+from fhir_hub_bridge.fhir.narrative import has_content, is_safe
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,47 @@ def test_long_nonsense_is_judged_at_once(piece: str) -> None:
 @given(st.text("<>/=\"' abonscript:!-", max_size=60))
 def test_any_text_is_judged(div: str) -> None:
     assert is_safe(div) in (True, False)
+
+
+PIECES = st.sampled_from(
+    [
+        *("<p>", "</p>", "<br/>", "<img", "<a", "<svg>", "<script>", "<x:p>", "<!--", "-->", "<td"),
+        *(' class="', ' href="', ' style="', ' src="', ' onclick="', " title='", '"', "'", "/>"),
+        *("javascript:", "data:text/html,", "data:image/png;base64,aGk=", "vbscript:", "x.png"),
+        *(
+            "display: none",
+            "https://x.example",
+            "a",
+            " ",
+            ">",
+            "<",
+            "&#106;",
+            "&lt;",
+            ":",
+            "\n",
+            "j",
+        ),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_quick_look_lets_nothing_pass_that_the_long_one_would_not(div: str) -> None:
+    if narrative._plain().is_valid(div):
+        assert narrative._is_safe(div)
+
+
+@pytest.mark.parametrize(
+    ("div", "is_there"),
+    [
+        ("<div>x</div>", True),
+        ("<div><p> </p><b>x</b></div>", True),
+        ("<div><img src='x.png' alt=''/></div>", True),
+        ("<div>&#160;</div>", True),
+        ("<div/>", False),
+        ("<div> <p>\n</p> </div>", False),
+        ("<div><!-- x --></div>", False),
+    ],
+)
+def test_narrative_has_content_if_there_is_something_to_read(div: str, is_there: bool) -> None:
+    assert has_content(div) is is_there
