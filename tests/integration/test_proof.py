@@ -220,9 +220,10 @@ async def test_a_folder_that_hangs_holds_up_nobody_elses_receipts(
     acknowledge(folder, one)
 
     await asyncio.wait_for(confirmed.wait(), 5)
+    looks_that_hang = looks.count(str(hanging))
     stop.set()
     released.set()
     await asyncio.wait_for(loop, 5)
 
-    assert looks.count(str(hanging)) == 1
+    assert looks_that_hang == 1
     assert (await stands(store, one)).state == "confirmed"

@@ -124,11 +124,13 @@ async def _serve(
 
 async def _mention_missing_operator(bridge: Bridge) -> None:
     """A caller who names nobody is the operator; say so when that is nobody either."""
+    import structlog
+
     from fhir_hub_bridge.store.partners import all_partners
 
     operator = bridge.settings.operator
     if operator and operator not in {p.id for p in await bridge.store.read(all_partners)}:
-        typer.echo(f"The operator '{operator}' is not registered: partner add FILE.toml", err=True)
+        structlog.get_logger().warning("The operator is not registered: partner add FILE.toml.")
 
 
 async def _answer_until(
