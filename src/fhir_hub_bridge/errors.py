@@ -2,7 +2,6 @@
 
 BridgeError
 ├── Rejected                 their input: keep it, tell them
-│   ├── RowRejected          a file's row; carries the cells' issues
 │   ├── ResourceRejected     a FHIR body or request; carries its issues
 │   ├── RuleBroken           a change that the program's rules do not allow
 │   └── UnmappedCode         a code that no table knows; never a default
@@ -12,9 +11,7 @@ BridgeError
 ├── Unknown                  nothing is stored under that id
 ├── StoreBusy                nothing stored; try later
 ├── OutcomeUnknown           stored whole or not at all, nobody knows: ask again with the same id
-├── PartnerTrouble
-│   ├── PartnerUnavailable   no definite answer: try again
-│   └── PartnerRefused       a definite no
+├── PartnerTrouble           a partner did not do what was asked
 └── Misconfigured            refuse to start
     ├── BadMapping           a file of mappings/ is wrong
     └── BadSetting           a setting or a command's option is wrong
@@ -60,10 +57,6 @@ class Rejected(BridgeError):
         self.issues = tuple(issues)
 
 
-class RowRejected(Rejected):
-    """The row cannot be taken."""
-
-
 class ResourceRejected(Rejected):
     """The resource cannot be taken."""
 
@@ -106,14 +99,6 @@ class OutcomeUnknown(BridgeError):
 
 class PartnerTrouble(BridgeError):
     """A partner did not do what was asked."""
-
-
-class PartnerUnavailable(PartnerTrouble):
-    """The partner gave no definite answer."""
-
-
-class PartnerRefused(PartnerTrouble):
-    """The partner said no."""
 
 
 class Misconfigured(BridgeError):

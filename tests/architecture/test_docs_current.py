@@ -177,7 +177,7 @@ def tutorial_script(folder: Path) -> str:
     (_, _, library) = next(blocks_of(ROOT / "README.md", "python"))
     (folder / "library.py").write_text(library, encoding="utf-8")
     lines.append(f"python {folder}/library.py")
-    script = "\n".join(lines).replace("/tmp/first-loop", str(folder / "data"))  # noqa: S108
+    script = "\n".join(lines).replace("first-loop-data", str(folder / "data"))
     for page in (folder / "tutorial").iterdir():
         text = page.read_text(encoding="utf-8").replace("8490", str(ehr))
         page.write_text(text, encoding="utf-8")

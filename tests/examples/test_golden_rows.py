@@ -58,7 +58,6 @@ def _reading(reading: RowReading) -> dict[str, Any]:
     if reading.update is None:
         return {"line": reading.line, "issues": [_issue(issue) for issue in reading.issues]}
     update = json.loads(json.dumps(asdict(reading.update), default=str))
-    del update["raw"]  # the file itself, once more
     return {key: _without_blanks(value) for key, value in update.items()}
 
 

@@ -114,7 +114,7 @@ async def test_the_demo_ends_with_a_story_the_totals_and_what_to_type(store: Sto
 
     tell_ending(Totals(TOTALS, ()), story, RULEBOOK, console=console)
     tell_what_next(
-        database="sqlite:////tmp/b.sqlite",
+        database="sqlite:///b.sqlite",
         address="http://127.0.0.1:8480/console",
         is_open=True,
         folder="demo",

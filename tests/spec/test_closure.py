@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from tests.builders import (
@@ -18,11 +18,12 @@ from tests.builders import (
     a_rulebook,
     an_assignment,
     lived,
+    told,
 )
 
 from fhir_hub_bridge.errors import RuleBroken, UnmappedCode
 from fhir_hub_bridge.intake.record_referral import REVIEW_FLAGS
-from fhir_hub_bridge.referral.lifecycle import closes_loop, standing
+from fhir_hub_bridge.referral.lifecycle import apply, closes_loop, standing
 from fhir_hub_bridge.referral.model import EventKind, ReferralStatus
 
 DAY = timedelta(days=1)
@@ -200,3 +201,23 @@ def test_which_reasons_a_provider_closes_with_is_a_row_of_data() -> None:
 
     assert closes_loop(a_closure("provider-declined", provider=HARBOR), rulebook)
     assert not closes_loop(a_closure("provider-declined", provider=HARBOR), RULEBOOK)
+
+
+def test_a_reason_is_used_from_the_day_it_is_valid() -> None:
+    served = RULEBOOK.closure_reason("services-received")
+    reasons = {
+        **RULEBOOK.closure_reasons,
+        served.code: replace(served, valid_from=date(2027, 1, 1)),
+    }
+    referral, events = lived(*ASSIGNED_TO_HARBOR)
+
+    with pytest.raises(RuleBroken, match="in use from 2027-01-01") as refused:
+        apply(
+            referral,
+            a_closure("services-received", provider=HARBOR),
+            told=told(HARBOR),
+            rulebook=replace(RULEBOOK, closure_reasons=reasons),
+            last_event=len(events),
+        )
+
+    assert refused.value.rule == "not-in-force"

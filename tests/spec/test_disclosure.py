@@ -24,9 +24,10 @@ from tests.builders import (
     moments,
 )
 
+from fhir_hub_bridge.connectors.spreadsheet_guard import table_bytes
 from fhir_hub_bridge.fhir.codec import Json, to_bytes
-from fhir_hub_bridge.mapping.notice_to_csv import COLUMNS, notice_file
 from fhir_hub_bridge.mapping.notice_to_fhir import NoticeContent, message
+from fhir_hub_bridge.mapping.notice_to_row import COLUMNS, notice_row
 from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds, Translating, translate
 from fhir_hub_bridge.mapping.sheet import Sheet
 from fhir_hub_bridge.referral.disclosure import (
@@ -70,7 +71,13 @@ def outgoing(*acts: Act) -> list[tuple[str, bytes, Json]]:
                 task_status=str(sheet.now(task)["status"]),
             )
             bundle = message(content, notice, base_url=BASE_URL, with_task=True)
-            told.append((notice.type.value, to_bytes(bundle) + notice_file(content), bundle))
+            told.append(
+                (
+                    notice.type.value,
+                    to_bytes(bundle) + table_bytes(COLUMNS, [notice_row(content)]),
+                    bundle,
+                )
+            )
     return told
 
 
@@ -215,7 +222,7 @@ def test_the_file_has_these_columns_and_one_row() -> None:
         recipient=CLINIC.party,
     )
 
-    header, row, end = notice_file(content).decode().split("\r\n")
+    header, row, end = table_bytes(COLUMNS, [notice_row(content)]).decode().split("\r\n")
 
     assert header == ",".join(COLUMNS)
     assert row.startswith("n1,authorization-decided,R-1,clr1,pending,,approved,,Harbor Example,")
@@ -240,7 +247,7 @@ def test_no_cell_of_a_file_is_a_spreadsheet_s_formula() -> None:
         recipient=CLINIC.party,
     )
 
-    row = notice_file(content).decode().split("\r\n")[1]
+    row = table_bytes(COLUMNS, [notice_row(content)]).decode().split("\r\n")[1]
 
     assert row.startswith("'-1,")
     assert ",'=HYPERLINK(1)," in row

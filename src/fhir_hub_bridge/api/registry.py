@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fhir_hub_bridge.fhir.search import PARAMETERS, Parameter
+from fhir_hub_bridge.intake.fhir_request import WRITABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,31 @@ class Served:
         return tuple(PARAMETERS[self.type].values()) if searched else ()
 
 
-_KEPT: Final = (READ, VREAD, HISTORY_INSTANCE)
-_TAKEN: Final = (CREATE, *_KEPT)
-
-RESOURCES: Final = (
-    Served("Task", (CREATE, READ, UPDATE, VREAD, HISTORY_INSTANCE, SEARCH_TYPE)),
-    Served("ServiceRequest", (CREATE, READ, UPDATE, VREAD, HISTORY_INSTANCE)),
-    Served("Patient", _TAKEN),
-    Served("Organization", _TAKEN),
-    Served("Coverage", _TAKEN),
-    Served("ClaimResponse", _TAKEN),
-    Served("Communication", _KEPT),
-    Served("CommunicationRequest", _KEPT),
-    Served("Provenance", _KEPT),
+_SERVED: Final = (
+    "Task",
+    "ServiceRequest",
+    "Patient",
+    "Organization",
+    "Coverage",
+    "ClaimResponse",
+    "Communication",
+    "CommunicationRequest",
+    "Provenance",
 )
+
+
+def _interactions(type_: str) -> tuple[Interaction, ...]:
+    """What can be done with a type: written as `intake` takes it, searched where it is indexed."""
+    asked = (
+        (CREATE, type_ in WRITABLE["POST"]),
+        (READ, True),
+        (UPDATE, type_ in WRITABLE["PUT"]),
+        (VREAD, True),
+        (HISTORY_INSTANCE, True),
+        (SEARCH_TYPE, type_ in PARAMETERS),
+    )
+    return tuple(interaction for interaction, is_served in asked if is_served)
+
+
+RESOURCES: Final = tuple(Served(type_, _interactions(type_)) for type_ in _SERVED)
 SYSTEM: Final = (TRANSACTION,)

@@ -1,8 +1,8 @@
-"""Reads a partner's CSV file as it comes, row by row, and writes rejected rows back for its sender.
+"""Reads a partner's CSV file as it comes, row by row.
 
 A file is looked through once before any row is handed out, so that what makes the whole file
 unreadable is known before anything of it is used. Memory stays bounded whatever its size. Rows:
-RFC 4180, with other delimiters. After: `intake.import_file`.
+RFC 4180, with other delimiters. After: `intake.import_file`; `rejects` writes rows back.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import codecs
 import csv
 import hashlib
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from fhir_hub_bridge.connectors.spreadsheet_guard import unguarded
 from fhir_hub_bridge.errors import BadSetting, Issue, Rejected
 
+# What `rejects` adds to a file; a file with them is one of ours that comes back.
 REJECT_HEADINGS = ("Reject row", "Reject column", "Reject rule", "Reject reason")
 
 _CHUNK = 1 << 20
@@ -31,9 +32,6 @@ _OTHER_KINDS = (
     (b"\x1f\x8b", "a gzip archive"),
 )
 _EXCEL_HINT = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # a first line that only Excel understands
-_COLUMN = re.compile(r"row \d+, column (.*)", re.DOTALL)
-# A spreadsheet would take cells that begin so for formulas.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +72,6 @@ class Table:
         yield from _rows(self)
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedRow:
-    """A row on its way back: its line and cells as they came, and what was wrong with them."""
-
-    line: int
-    cells: Sequence[str]
-    issues: Sequence[Issue]
-
-
 def open_table(
     path: Path,
     *,
@@ -111,35 +100,6 @@ def open_table(
         ends_in_half_a_character=torn,
     )
     return replace(table, rows_total=sum(1 for _ in _rows(table)))
-
-
-def write_rejects(
-    path: Path,
-    header: Sequence[str],
-    rejects: Iterable[RejectedRow],
-    *,
-    dialect: Dialect,
-) -> int:
-    """Write rejected rows in their sender's own columns, followed by what was wrong; their number.
-
-    One line for each row, so that it can be put right and sent again. The file appears complete or
-    not at all, and only its owner may read it. Cells that a spreadsheet would run as formulas get
-    an apostrophe in front. Cells beyond the header's follow at the end of their line.
-    """
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    count = 0
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding=dialect.encoding, newline="") as file:
-        lines = csv.writer(file, delimiter=dialect.delimiter)
-        lines.writerow([_harmless(cell) for cell in (*header, *REJECT_HEADINGS)])
-        for reject in rejects:
-            lines.writerow([_harmless(cell) for cell in _reject_cells(header, reject)])
-            count += 1
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    return count
 
 
 def _look_through(path: Path) -> tuple[int, str, str, bool]:
@@ -238,7 +198,7 @@ def _rows(table: Table) -> Iterator[FileRow]:
             table.ends_in_half_a_character or len(cells) < len(table.header)
         )
         if is_returned:
-            cells = [_without_guard(cell) for cell in cells]
+            cells = [unguarded(cell) for cell in cells]
         yield FileRow(line, cells, (_half_written(line),) if half else ())
     if table.path.stat().st_size != table.size:
         raise _rejected(table.path, "changed", "The file changed while it was read.")
@@ -322,26 +282,3 @@ def _rejected(path: Path, rule: str, message: str, *, line: int = 1) -> Rejected
         f"{path.name}: {message}",
         [Issue(place=f"row {line}", message=message, code="structure", rule=rule)],
     )
-
-
-def _reject_cells(header: Sequence[str], reject: RejectedRow) -> list[str]:
-    width = len(header)
-    own = [*reject.cells[:width], *[""] * (width - len(reject.cells))]
-    columns = (_COLUMN.fullmatch(issue.place) for issue in reject.issues)
-    return [
-        *own,
-        str(reject.line),
-        "; ".join(column[1] if column else "" for column in columns),
-        "; ".join(issue.rule for issue in reject.issues),
-        " ".join(issue.message for issue in reject.issues),
-        *reject.cells[width:],
-    ]
-
-
-def _without_guard(cell: str) -> str:
-    """A cell of a rejects file that comes back, without the apostrophe that we put in front."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

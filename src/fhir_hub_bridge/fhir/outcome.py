@@ -30,8 +30,7 @@ ANSWERS: Final[dict[type[BridgeError], tuple[int, str]]] = {
     errors.Unknown: (404, "not-found"),
     errors.StoreBusy: (503, "transient"),
     errors.OutcomeUnknown: (503, "transient"),
-    errors.PartnerUnavailable: (503, "transient"),
-    errors.PartnerRefused: (502, "processing"),
+    errors.PartnerTrouble: (502, "processing"),
     errors.BridgeError: (500, "exception"),
 }
 

@@ -22,7 +22,7 @@ WRITABLE = {
     ),
     "PUT": frozenset({"ServiceRequest", "Task"}),
 }
-"""What a client may create and update; the CapabilityStatement says the same."""
+"""What a client may create and update; routes and CapabilityStatement follow."""
 
 _REPEATS_LAST = timedelta(days=7)
 

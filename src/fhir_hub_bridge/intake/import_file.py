@@ -17,13 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fhir_hub_bridge.connectors.tabular import (
-    FileRow,
-    RejectedRow,
-    Table,
-    open_table,
-    write_rejects,
-)
+from fhir_hub_bridge.connectors.rejects import RejectedRow, write_rejects
+from fhir_hub_bridge.connectors.tabular import FileRow, Table, open_table
 from fhir_hub_bridge.errors import BridgeError, OutcomeUnknown, Rejected, StoreBusy
 from fhir_hub_bridge.intake.record_rows import (
     ImportContext,

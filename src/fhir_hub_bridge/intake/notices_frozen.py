@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fhir_hub_bridge.connectors.spreadsheet_guard import table_bytes
 from fhir_hub_bridge.fhir.codec import to_bytes
 from fhir_hub_bridge.intake.recording import Recording
-from fhir_hub_bridge.mapping.notice_to_csv import notice_file
 from fhir_hub_bridge.mapping.notice_to_fhir import (
     NoticeContent,
     communication,
     communication_request,
     message,
 )
+from fhir_hub_bridge.mapping.notice_to_row import COLUMNS, notice_row
 from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds
 from fhir_hub_bridge.mapping.sheet import Sheet
 from fhir_hub_bridge.referral.disclosure import view_of_referring_entity, view_of_report
@@ -105,7 +106,7 @@ def freeze(
 def _message(content: NoticeContent, owed: NoticeOwed, about: Freezing) -> tuple[bytes, str]:
     agreement = about.agreement
     if agreement is not None and agreement.method == "file-drop":
-        return notice_file(content), "text/csv"
+        return table_bytes(COLUMNS, [notice_row(content)]), "text/csv"
     bundle = message(
         content,
         owed,

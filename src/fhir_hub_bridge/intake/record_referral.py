@@ -21,7 +21,7 @@ from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.mapping.provenance_to_fhir import provenance
 from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds, Translating, translate
 from fhir_hub_bridge.mapping.sheet import Draft, Sheet
-from fhir_hub_bridge.referral.lifecycle import apply, receive, standing
+from fhir_hub_bridge.referral.lifecycle import apply, receive, standing, why_held
 from fhir_hub_bridge.referral.model import (
     Act,
     Event,
@@ -237,7 +237,7 @@ class _AtWork:
             resources=_IDS.dump_json(self.ids).decode(),
             events=self.last_event,
             notices=self.last_notice,
-            held=_held(referral),
+            held=why_held(referral),
         )
         where = _standing(referral, self.recording)
         self.writes.add(
@@ -334,13 +334,6 @@ def _as_of(referral: Referral, event: Event, made: Sequence[Event]) -> Referral:
 def _agreement(referral: Referral, partners: Sequence[Partner]) -> Agreement | None:
     requester = referral.requester.partner
     return next((p.agreement for p in partners if p.id == requester), None)
-
-
-def _held(referral: Referral) -> str:
-    """Why a person must complete this referral before it can be worked, or ""."""
-    if not referral.cin:
-        return "member-unknown"
-    return "" if referral.plan.partner else "plan-unknown"
 
 
 def _standing(referral: Referral, recording: Recording) -> str:

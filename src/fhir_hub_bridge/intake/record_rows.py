@@ -21,6 +21,7 @@ from fhir_hub_bridge.intake.record_referral import (
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.mapping.row_to_referral import RowReading, RowUpdate
 from fhir_hub_bridge.referral.deadlines import local_date
+from fhir_hub_bridge.referral.identity import spoken_of
 from fhir_hub_bridge.referral.model import (
     Act,
     Assign,
@@ -28,10 +29,9 @@ from fhir_hub_bridge.referral.model import (
     Party,
     Refer,
     ReferralUpdate,
-    Report,
     Told,
 )
-from fhir_hub_bridge.referral.parties import Partner, recognise, recognise_plan
+from fhir_hub_bridge.referral.parties import Partner, plan_by_now, recognise, recognise_plan
 from fhir_hub_bridge.store.imports import row_batches
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.referrals import (
@@ -182,71 +182,24 @@ def _record_row(unit: _Unit, row: ReadRow) -> RowFact:
     if update.report is not None:  # who may report is a question to the partner, not to its number
         update = replace(update, report=replace(update.report, provider=provider))
     plan = recognise_plan(update.plan_code, update.plan_name, unit.partners)
-    candidates = [
-        stored
+    candidates = {
+        stored.referral.id: stored
         for stored in unit.known.get(key, [])
-        if party_key(_plan_of(unit, stored)) == party_key(plan)
-    ]
-    found = _spoken_of(candidates, provider, update.report)
+        if party_key(plan_by_now(stored.referral.plan, unit.partners)) == party_key(plan)
+    }
+    found = spoken_of([c.referral for c in candidates.values()], provider, update.report)
     if len(found) > 1:
         return RowFact(row.line, "review", "several-referrals")
     try:
         if not found:
             return _unmatched(unit, row, update, plan=plan, provider=provider)
-        return _matched(unit, row, update, found[0], provider=provider)
+        return _matched(unit, row, update, candidates[found[0].id], provider=provider)
     except RuleBroken as error:
         if error.rule in FOR_REVIEW:
             return RowFact(row.line, "review", error.rule)
         return RowFact(row.line, "rejected", error.rule, issues=_placed(error, row))
     except Rejected as error:
         return RowFact(row.line, "rejected", "unmapped-code", issues=_placed(error, row))
-
-
-def _plan_of(unit: _Unit, stored: StoredReferral) -> Party:
-    """The referral's plan; one that a file named is recognised by now, or not."""
-    plan = stored.referral.plan
-    if plan.partner or not plan.is_named:
-        return plan
-    return recognise_plan(plan.name, plan.name, unit.partners)
-
-
-def _spoken_of(
-    candidates: Sequence[StoredReferral], provider: Party, report: Report | None
-) -> Sequence[StoredReferral]:
-    """The referral a row speaks of; none, or several where a person must say.
-
-    One of this provider before others: that was told this very thing before; else an open one that
-    the provider had by then; else a closed one. Of another provider only an open one.
-    """
-    here = [c for c in candidates if _is_at(c, provider)]
-    told_before = [c for c in here if report and _was_told(c, provider, report)]
-    still_open = [c for c in candidates if c.referral.closure is None]
-    groups = (
-        told_before[:1],  # whichever it is, nothing changes
-        [c for c in still_open if c in here and (report is None or _had(c, provider, report.on))],
-        [c for c in here if c.referral.closure is not None],
-        [c for c in still_open if c in here],
-        still_open,
-    )
-    return next((group for group in groups if group), ())
-
-
-def _was_told(stored: StoredReferral, provider: Party, report: Report) -> bool:
-    return any(
-        (entry.status, entry.on) == (report.status, report.on)
-        for assignment in stored.referral.assignments
-        if assignment.provider.is_same_as(provider)
-        for entry in assignment.statuses
-    )
-
-
-def _had(stored: StoredReferral, provider: Party, on: date) -> bool:
-    """Whether the referral was assigned to this provider by that day."""
-    return any(a.on <= on for a in stored.referral.assignments if a.provider.is_same_as(provider))
-
-
-def _is_at(stored: StoredReferral, provider: Party) -> bool:
-    return any(a.provider.is_same_as(provider) for a in stored.referral.assignments)
 
 
 def _matched(

@@ -14,8 +14,6 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.mapping.catalog import Catalog
 from fhir_hub_bridge.mapping.guide_maps import concept_maps
 from fhir_hub_bridge.mapping.guide_rows import (
-    AUTHORIZATION_BASIS,
-    POPULATION_OF_FOCUS,
     Concept,
     Value,
     own_concepts,
@@ -62,7 +60,7 @@ _SYSTEMS = {
         "CLR Authorization Status",
         "How the plan has decided on the authorization of a referral.",
     ),
-    AUTHORIZATION_BASIS: (
+    canonical.AUTHORIZATION_BASIS: (
         "CLR Authorization Basis",
         "On what an authorization rests, and whether a service may start before the decision.",
     ),
@@ -73,7 +71,7 @@ _SYSTEMS = {
         "Services one can be referred to, with the billing codes that mean them.",
     ),
     canonical.REFERRAL_SOURCE: ("CLR Referral Source", "What kind of party made a referral."),
-    POPULATION_OF_FOCUS: (
+    canonical.POPULATION_OF_FOCUS: (
         "CLR Population of Focus",
         "Populations of focus of Enhanced Care Management.",
     ),

@@ -21,9 +21,6 @@ from fhir_hub_bridge.referral.rulebook import Citation, Suppression
 
 Value = str | bool | date
 
-AUTHORIZATION_BASIS = f"{canonical.BASE}/CodeSystem/clr-authorization-basis"
-POPULATION_OF_FOCUS = f"{canonical.BASE}/CodeSystem/clr-population-of-focus"
-
 
 @dataclass(frozen=True, slots=True)
 class Concept:
@@ -94,10 +91,10 @@ _STATUS_TABLE = "hubs/rtf-cs/codes/referral-status.csv"
 _TABLES = {
     canonical.CLOSURE_REASON: "codes/closure-reason.csv",
     canonical.AUTHORIZATION_STATUS: "codes/authorization-status.csv",
-    AUTHORIZATION_BASIS: "codes/authorization-basis.csv",
+    canonical.AUTHORIZATION_BASIS: "codes/authorization-basis.csv",
     canonical.SERVICE: "codes/services.csv",
     canonical.REFERRAL_SOURCE: "codes/referral-source.csv",
-    POPULATION_OF_FOCUS: "codes/populations-of-focus.csv",
+    canonical.POPULATION_OF_FOCUS: "codes/populations-of-focus.csv",
 }
 _ATTRIBUTES = {
     "codes/closure-reason.csv": (
@@ -164,6 +161,7 @@ _RULES = {
     "future-date": "What is told has happened already.",
     "idempotency-key": "One Idempotency-Key stands for one request.",
     "loop-closed": "A closed loop stays closed; a new need is a new referral that replaces it.",
+    "not-in-force": "A code is used from the day it is valid.",
     "not-a-provider": "A referral is given to a provider, or to a hub.",
     "no-referral": "What is told belongs to a referral that is known.",
     "not-assigned": "Only a provider that the referral was assigned to reports on it.",

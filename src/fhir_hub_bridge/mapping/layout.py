@@ -75,7 +75,6 @@ class Layout:
     title: str
     columns: Mapping[Field, Column]
     carried: tuple[str, ...]  # headings that are known and only kept
-    key: tuple[Field, ...]  # what together says that two rows speak of one referral
     date_forms: tuple[DateForm, ...]
     delimiters: tuple[str, ...]
     encodings: tuple[str, ...]

@@ -43,7 +43,7 @@ def read_layout(folder: MappingFolder, name: str, rulebook: Rulebook) -> Layout 
     if file.text("name") != name:
         file.problem("name", "Must be the name of the layout's folder.")
     rows, files, values = file.part("rows"), file.part("file"), file.part("values")
-    rows.keys("unmatched", "key", "service", "dates", "blanks")
+    rows.keys("unmatched", "service", "dates", "blanks")
     files.keys("delimiters", "encodings")
     values.keys("status", "reason", "service")
     columns = _columns(file)
@@ -57,7 +57,6 @@ def read_layout(folder: MappingFolder, name: str, rulebook: Rulebook) -> Layout 
         title=file.text("title"),
         columns=columns,
         carried=file.texts("carried", needed=False),
-        key=_words(rows, "key", (*columns, Field.SERVICE)),
         date_forms=_words(rows, "dates", get_args(DateForm)),
         delimiters=_words(files, "delimiters", DELIMITERS),
         encodings=_words(files, "encodings", ENCODINGS),

@@ -8,7 +8,7 @@ referral date and no referrer is ever made up. Before: `header` and `connectors.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -69,7 +69,6 @@ class RowUpdate:
     provider: Party
     member: Member
     report: Report | None
-    raw: Mapping[str, str]  # every cell as sent, by the sender's heading
     flags: tuple[str, ...] = ()
 
 
@@ -119,7 +118,6 @@ def read_row(
         provider=provider,
         member=member,
         report=report,
-        raw=dict(zip(header.columns, cells, strict=True)),
         flags=tuple(row.flags),
     )
     return RowReading(line, update, (), cells)

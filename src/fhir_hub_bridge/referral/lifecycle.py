@@ -40,7 +40,7 @@ from fhir_hub_bridge.referral.model import (
     StatusEntry,
     Told,
 )
-from fhir_hub_bridge.referral.rulebook import Rulebook
+from fhir_hub_bridge.referral.rulebook import AuthorizationStatus, ClosureReason, Rulebook
 
 __all__ = [
     "FOLLOWS",
@@ -52,6 +52,7 @@ __all__ = [
     "receive",
     "standing",
     "status_at",
+    "why_held",
 ]
 
 S = ReferralStatus
@@ -154,6 +155,13 @@ def standing(referral: Referral, rulebook: Rulebook) -> ReferralStatus | None:
     return S.PENDING if is_authorized(referral, rulebook) else None
 
 
+def why_held(referral: Referral) -> str:
+    """Why a person must complete this referral before it can be worked, or ""."""
+    if not referral.cin:
+        return "member-unknown"
+    return "" if referral.plan.partner else "plan-unknown"
+
+
 def closes_loop(act: Report, rulebook: Rulebook) -> bool:
     """Whether this report closes the loop: the plan's word, or a reason a provider closes with."""
     if act.status is not S.LOOP_CLOSED:
@@ -189,6 +197,7 @@ def _decide(
     A closure is not undone by it; a closed loop whose authorization was decided takes no other.
     """
     status = rulebook.authorization_status(act.status)
+    _check_in_force(status, act.on)
     rulebook.starts_before_decision(act.basis)
     decided = referral.decision
     if act == decided or (decided and act.on < decided.on and act in referral.decisions):
@@ -344,5 +353,12 @@ def _check_reason(act: Report, rulebook: Rulebook) -> None:
         return
     if not act.reason:
         raise RuleBroken("closure-needs-reason", "A loop is closed only with a reason.")
-    if rulebook.closure_reason(act.reason).text_required and not act.text:
+    reason = rulebook.closure_reason(act.reason)
+    _check_in_force(reason, act.on)
+    if reason.text_required and not act.text:
         raise RuleBroken("reason-needs-text", f"'{act.reason}' needs a few words of explanation.")
+
+
+def _check_in_force(row: AuthorizationStatus | ClosureReason, on: date) -> None:
+    if row.valid_from is not None and on < row.valid_from:
+        raise RuleBroken("not-in-force", f"'{row.code}' is in use from {row.valid_from}.")

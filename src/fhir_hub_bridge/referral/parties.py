@@ -93,6 +93,13 @@ def recognise_plan(code: str, name: str, partners: Sequence[Partner]) -> Party:
     return Party(name=name or code)
 
 
+def plan_by_now(plan: Party, partners: Sequence[Partner]) -> Party:
+    """A referral's plan; one that a file only named may have been registered since."""
+    if plan.partner or not plan.is_named:
+        return plan
+    return recognise_plan(plan.name, plan.name, partners)
+
+
 def check_may(
     act: Act, *, by: Party, referral: Referral | None, partners: Sequence[Partner]
 ) -> None:
@@ -138,7 +145,4 @@ def _check_provides(provider: Party, partners: Sequence[Partner]) -> None:
 
 
 def _is_plan(by: Party, plan: Party, partners: Sequence[Partner]) -> bool:
-    """Whether this is the referral's plan; one that a file named is recognised by now, or not."""
-    if plan.is_named and not plan.partner:
-        plan = recognise_plan(plan.name, plan.name, partners)
-    return by.is_same_as(plan)
+    return by.is_same_as(plan_by_now(plan, partners))

@@ -10,13 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fhir_hub_bridge.connectors.tabular import (
-    Dialect,
-    RejectedRow,
-    Table,
-    open_table,
-    write_rejects,
-)
+from fhir_hub_bridge.connectors.rejects import RejectedRow, write_rejects
+from fhir_hub_bridge.connectors.tabular import Dialect, Table, open_table
 from fhir_hub_bridge.errors import BadSetting, Issue, Rejected
 
 TEXT = "Name,Town\nGómez,Sacramento\n\u00c5sa,Davis\n"

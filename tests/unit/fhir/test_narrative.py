@@ -55,7 +55,7 @@ def test_narrative_that_acts_or_is_no_xhtml_is_not_safe(div: str) -> None:
 
 @pytest.mark.parametrize("piece", ["<a ", "<!--", "<a '", "<a \"'", "<", "<p>"])
 def test_long_nonsense_is_judged_at_once(piece: str) -> None:
-    is_safe(piece * 200_000)
+    assert is_safe(piece * 200_000) is (piece == "<p>")  # safe, if not well-formed
 
 
 @given(st.text("<>/=\"' abonscript:!-", max_size=60))

@@ -1,9 +1,6 @@
-"""A referrer notice as a file of one row, for partners who are told through a drop folder."""
+"""A referrer notice as one row of a table, for partners who are told through a drop folder."""
 
 from __future__ import annotations
-
-import csv
-import io
 
 from fhir_hub_bridge.mapping.notice_to_fhir import NoticeContent, sentence
 
@@ -23,10 +20,10 @@ COLUMNS = (
 )
 
 
-def notice_file(content: NoticeContent) -> bytes:
-    """Header and one row, UTF-8, CRLF (RFC 4180); the same facts as the FHIR message."""
+def notice_row(content: NoticeContent) -> tuple[str, ...]:
+    """The cells under COLUMNS; the same facts as the FHIR message."""
     view, report = content.view, content.report
-    values = (
+    return (
         content.id,
         content.type.value,
         view.identifiers[0].value if view.identifiers else "",
@@ -40,13 +37,3 @@ def notice_file(content: NoticeContent) -> bytes:
         view.closed_on.isoformat() if view.closed_on else "",
         sentence(content),
     )
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    writer.writerow(_harmless(str(value)) for value in values)
-    return out.getvalue().encode()
-
-
-def _harmless(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula (CWE-1236)."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
