@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fhir_hub_bridge.fhir.search import PARAMETERS, Parameter
+from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES
 from fhir_hub_bridge.intake.fhir_request import WRITABLE
 
 
@@ -47,17 +48,7 @@ class Served:
         return tuple(PARAMETERS[self.type].values()) if searched else ()
 
 
-_SERVED: Final = (
-    "Task",
-    "ServiceRequest",
-    "Patient",
-    "Organization",
-    "Coverage",
-    "ClaimResponse",
-    "Communication",
-    "CommunicationRequest",
-    "Provenance",
-)
+_SERVED: Final = tuple(sorted(SUPPORTED_TYPES - {"Bundle"}))
 
 
 def _interactions(type_: str) -> tuple[Interaction, ...]:

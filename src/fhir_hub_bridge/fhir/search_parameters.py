@@ -138,7 +138,7 @@ def _everywhere(kind: str) -> tuple[Parameter, ...]:
             _of_meta,
         ),
     )
-    if kind == "Provenance":  # the one type here that has no identifier
+    if kind in ("AuditEvent", "Provenance"):  # the types here that have no identifier
         return both
     owner = "clinical" if kind in ("ServiceRequest", "Consent") else kind
     definition = f"{_CORE}/{owner}-identifier"

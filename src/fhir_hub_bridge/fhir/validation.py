@@ -16,22 +16,38 @@ from fhir_hub_bridge.fhir.inspection import findings_of
 
 SUPPORTED_TYPES: Final = frozenset(
     {
+        "AuditEvent",
         "Bundle",
+        "CareTeam",
         "ClaimResponse",
         "Communication",
         "CommunicationRequest",
+        "Condition",
         "Consent",
         "Coverage",
+        "Device",
+        "DocumentReference",
+        "Endpoint",
+        "EpisodeOfCare",
+        "Goal",
+        "Group",
+        "HealthcareService",
+        "Location",
+        "Observation",
         "Organization",
         "Patient",
         "Practitioner",
         "PractitionerRole",
+        "Procedure",
         "Provenance",
+        "Questionnaire",
+        "QuestionnaireResponse",
         "RelatedPerson",
         "ServiceRequest",
         "Task",
     }
 )
+"""The types that referrals are told in: those of SDOHCC's CoordinationPlatform and our own."""
 
 _MAX_ISSUES: Final = 50
 

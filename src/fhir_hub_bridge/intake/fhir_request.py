@@ -11,17 +11,14 @@ from fhir_hub_bridge.errors import Issue, ResourceRejected
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.bundle import Entry, read_transaction, rewrite_references, unresolved
 from fhir_hub_bridge.fhir.codec import Json, parse_json
-from fhir_hub_bridge.fhir.validation import issues_of
+from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES, issues_of
 from fhir_hub_bridge.mapping.cell_values import Fault, read_cin
 from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
 from fhir_hub_bridge.store.repeats import RepeatKey
 
-WRITABLE = {
-    "POST": frozenset(
-        {"Patient", "ServiceRequest", "Task", "Organization", "Coverage", "ClaimResponse"}
-    ),
-    "PUT": frozenset({"ServiceRequest", "Task"}),
-}
+_SENT = SUPPORTED_TYPES - {"AuditEvent", "Bundle"}
+
+WRITABLE = {"POST": _SENT, "PUT": _SENT}
 """What a client may create and update; routes and CapabilityStatement follow."""
 
 _REPEATS_LAST = timedelta(days=7)

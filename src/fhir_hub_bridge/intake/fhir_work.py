@@ -19,7 +19,7 @@ from fhir_hub_bridge.mapping.fhir_to_referral import Reading
 from fhir_hub_bridge.mapping.parties_to_fhir import party_of
 from fhir_hub_bridge.referral.deadlines import local_date
 from fhir_hub_bridge.referral.model import Evidence, Party, ReferralUpdate, Told
-from fhir_hub_bridge.referral.parties import Partner
+from fhir_hub_bridge.referral.parties import Partner, registered
 from fhir_hub_bridge.store.referrals import StoredReferral
 from fhir_hub_bridge.store.resources import Stored, find, unstamped
 from fhir_hub_bridge.store.unit import Connection
@@ -75,7 +75,7 @@ class FhirWork:
 
     def partner(self, party: Party) -> Partner | None:
         """The registered partner that a party was recognised as."""
-        return next((p for p in self.partners if p.id == party.partner), None)
+        return registered(party.partner, self.partners)
 
     def reading(self) -> Reading:
         """What the translator needs to read a Task."""

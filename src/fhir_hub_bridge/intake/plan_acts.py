@@ -6,6 +6,7 @@ from fhir_hub_bridge.errors import BadSetting
 from fhir_hub_bridge.intake.record_referral import Recorded, record_referral
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.referral.model import Act, Evidence, ReferralUpdate, Told
+from fhir_hub_bridge.referral.parties import registered
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.referrals import load
 from fhir_hub_bridge.store.unit import Connection
@@ -20,13 +21,13 @@ def act_on_referral(
     Raises Unknown for an unknown referral, BadSetting for an unknown partner, RuleBroken.
     """
     partners = all_partners(conn)
-    party = next((p.party for p in partners if p.id == by), None)
-    if party is None:
+    partner = registered(by, partners)
+    if partner is None:
         raise BadSetting(
             f"No partner is registered as '{by}'; name one with --by or as the operator."
         )
     told = Told(
-        by=party, learned_at=recording.now, evidence=Evidence("command", type(act).__name__)
+        by=partner.party, learned_at=recording.now, evidence=Evidence("command", type(act).__name__)
     )
     writes = Writes()
     recorded = record_referral(

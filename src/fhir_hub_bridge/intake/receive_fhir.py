@@ -32,7 +32,7 @@ from fhir_hub_bridge.intake.task_posted import (
     referral_keys,
 )
 from fhir_hub_bridge.referral.model import Party
-from fhir_hub_bridge.referral.parties import Partner
+from fhir_hub_bridge.referral.parties import Partner, registered
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.repeats import FirstAnswer, first_answer, remember
 from fhir_hub_bridge.store.resources import NewVersion, Stored, batches_of, read, unstamped
@@ -166,7 +166,8 @@ def _entry_response(work: FhirWork, entry: Entry, now: datetime) -> EntryRespons
 
 def _caller(asked: Asked, partners: Sequence[Partner], recording: Recording) -> Party:
     wanted = asked.caller or recording.operator
-    return next((p.party for p in partners if p.id == wanted), Party())
+    partner = registered(wanted, partners)
+    return partner.party if partner else Party()
 
 
 def _check_writer(work: FhirWork, stored: Stored) -> None:

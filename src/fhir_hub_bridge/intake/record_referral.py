@@ -32,7 +32,7 @@ from fhir_hub_bridge.referral.model import (
     ReferralUpdate,
 )
 from fhir_hub_bridge.referral.notices import NoticeOwed, NotOwed, notices_owed
-from fhir_hub_bridge.referral.parties import Agreement, Partner, check_may, recognise
+from fhir_hub_bridge.referral.parties import Agreement, Partner, check_may, recognise, registered
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.referrals import (
     StoredReferral,
@@ -332,8 +332,8 @@ def _as_of(referral: Referral, event: Event, made: Sequence[Event]) -> Referral:
 
 
 def _agreement(referral: Referral, partners: Sequence[Partner]) -> Agreement | None:
-    requester = referral.requester.partner
-    return next((p.agreement for p in partners if p.id == requester), None)
+    requester = registered(referral.requester.partner, partners)
+    return requester.agreement if requester else None
 
 
 def _standing(referral: Referral, recording: Recording) -> str:

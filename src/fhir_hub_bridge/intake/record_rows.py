@@ -31,7 +31,13 @@ from fhir_hub_bridge.referral.model import (
     ReferralUpdate,
     Told,
 )
-from fhir_hub_bridge.referral.parties import Partner, plan_by_now, recognise, recognise_plan
+from fhir_hub_bridge.referral.parties import (
+    Partner,
+    plan_by_now,
+    recognise,
+    recognise_plan,
+    registered,
+)
 from fhir_hub_bridge.store.imports import row_batches
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.referrals import (
@@ -277,7 +283,7 @@ def _has_open(unit: _Unit, row: ReadRow) -> bool:
 def _told(unit: _Unit, row: ReadRow, provider: Party) -> Told:
     """A hub speaks for the provider its row names; without a sender the provider speaks itself."""
     context = unit.context
-    sender = next((p.party for p in unit.partners if p.id == context.sender), None)
+    sender = registered(context.sender, unit.partners)
     evidence = Evidence(
         "file",
         source=context.layout,
@@ -285,7 +291,7 @@ def _told(unit: _Unit, row: ReadRow, provider: Party) -> Told:
         row=row.line,
         digest=context.file_digest,
     )
-    by = sender or provider
+    by = sender.party if sender else provider
     return Told(
         by=by,
         learned_at=context.recording.now,

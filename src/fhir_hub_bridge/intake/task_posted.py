@@ -19,6 +19,7 @@ from fhir_hub_bridge.intake.record_referral import Given
 from fhir_hub_bridge.mapping.fhir_to_referral import is_fulfilment, read_referral
 from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds
 from fhir_hub_bridge.referral.model import Party, Refer, ReferralUpdate
+from fhir_hub_bridge.referral.parties import registered
 from fhir_hub_bridge.store.referrals import load, party_key
 from fhir_hub_bridge.store.repeats import FirstAnswer, RepeatKey, first_answer
 from fhir_hub_bridge.store.resources import Stored, unstamped
@@ -147,8 +148,8 @@ def _plan(work: FhirWork, task: Json) -> Party:
 def _owner(work: FhirWork, task: Json) -> Party:
     if task.get("owner"):
         return work.party(task["owner"])
-    operator = work.recording.operator
-    return next((p.party for p in work.partners if p.id == operator), Party())
+    operator = registered(work.recording.operator, work.partners)
+    return operator.party if operator else Party()
 
 
 def _refused(rule: str, message: str) -> ResourceRejected:

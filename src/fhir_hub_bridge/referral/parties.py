@@ -100,6 +100,11 @@ def plan_by_now(plan: Party, partners: Sequence[Partner]) -> Party:
     return recognise_plan(plan.name, plan.name, partners)
 
 
+def registered(id_: str | None, partners: Sequence[Partner]) -> Partner | None:
+    """The partner of this id; None for one that is not registered."""
+    return next((p for p in partners if p.id == id_), None)
+
+
 def check_may(
     act: Act, *, by: Party, referral: Referral | None, partners: Sequence[Partner]
 ) -> None:
@@ -115,7 +120,7 @@ def check_may(
         _check_provides(act.provider, partners)
     if isinstance(act, Refer) or referral is None or _is_plan(by, referral.plan, partners):
         return
-    mine = next((p for p in partners if p.id == by.partner), None)
+    mine = registered(by.partner, partners)
     acts_for = mine.acts_for if mine else ()
     delegated = mine.delegated if mine else ()
     for_plan = referral.plan.partner is not None and referral.plan.partner in acts_for
@@ -139,9 +144,9 @@ def check_may(
 
 
 def _check_provides(provider: Party, partners: Sequence[Partner]) -> None:
-    kind = next((p.kind for p in partners if p.id == provider.partner), "provider")
-    if kind not in ("provider", "hub"):
-        raise RuleBroken("not-a-provider", f"{provider.partner} is registered as a {kind}.")
+    partner = registered(provider.partner, partners)
+    if partner is not None and partner.kind not in ("provider", "hub"):
+        raise RuleBroken("not-a-provider", f"{partner.id} is registered as a {partner.kind}.")
 
 
 def _is_plan(by: Party, plan: Party, partners: Sequence[Partner]) -> bool:

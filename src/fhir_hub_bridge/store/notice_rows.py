@@ -202,9 +202,8 @@ def _request_of(conn: Connection, communication: Json) -> Stored | None:
 
 
 def _next(stored: Stored, resource: Json, *, at: datetime) -> NewVersion:
-    return NewVersion(
-        resource, stored.version + 1, at, stored.source, stored.referral_id, reindex=True
-    )
+    # no element that is searched by token changes here
+    return NewVersion(resource, stored.version + 1, at, stored.source, stored.referral_id)
 
 
 def facts_parameters(attempt: Attempt) -> dict[str, int]:

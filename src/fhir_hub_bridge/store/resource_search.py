@@ -16,7 +16,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    RowMapping,
     Select,
     Text,
     and_,
@@ -31,8 +30,8 @@ from sqlalchemy import (
 
 from fhir_hub_bridge.fhir.search import DateValue, Filter, Query, TokenValue
 from fhir_hub_bridge.store.buckets import bucket_of
-from fhir_hub_bridge.store.instants import from_micros, to_micros
-from fhir_hub_bridge.store.resources import Stored
+from fhir_hub_bridge.store.instants import to_micros
+from fhir_hub_bridge.store.resources import Stored, stored_of
 from fhir_hub_bridge.store.tables import resource, search_token
 
 
@@ -104,7 +103,7 @@ def search(
     bodies = bodies.join(found, and_(*same)).order_by(*order)
     rows = conn.execute(bodies).mappings().all()
     return Page(
-        tuple(_stored(row) for row in rows[:limit]),
+        tuple(stored_of(row) for row in rows[:limit]),
         more=len(rows) > limit,
         total=count(conn, query) if counted else None,
     )
@@ -240,15 +239,3 @@ _CONDITIONS: Final[Mapping[str, Callable[[str, Filter], ColumnElement[bool]]]] =
         "patient": _by_reference,
     }
 )
-
-
-def _stored(row: RowMapping) -> Stored:
-    return Stored(
-        type=row["type"],
-        id=row["id"],
-        version=row["version"],
-        last_updated=from_micros(row["last_updated"]),
-        body=bytes(row["body"]),
-        source=row["source"],
-        referral_id=row["referral_id"],
-    )

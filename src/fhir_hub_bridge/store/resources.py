@@ -160,7 +160,7 @@ def find(conn: Connection, type_: str, id_: str, *, lock: bool = False) -> Store
     """The current version, or None; `lock` holds it until the transaction ends."""
     key = {"bucket": bucket_of(type_, id_), "type": type_, "id": id_}
     row = conn.execute(_FIND_LOCKED if lock else _FIND, key).mappings().first()
-    return _stored(row) if row else None
+    return stored_of(row) if row else None
 
 
 def read(conn: Connection, type_: str, id_: str) -> Stored:
@@ -177,7 +177,7 @@ def read_many(conn: Connection, references: Iterable[tuple[str, str]]) -> dict[s
     if not keys:
         return {}
     rows = conn.execute(select(resource).where(among(_key_columns(resource), keys))).mappings()
-    return {stored.reference: stored for stored in map(_stored, rows)}
+    return {stored.reference: stored for stored in map(stored_of, rows)}
 
 
 def read_version(conn: Connection, type_: str, id_: str, version: int) -> Stored:
@@ -186,13 +186,13 @@ def read_version(conn: Connection, type_: str, id_: str, version: int) -> Stored
     row = conn.execute(query).mappings().first()
     if row is None:
         raise Unknown(f"There is no such version of this {type_}.")
-    return _stored(row)
+    return stored_of(row)
 
 
 def history(conn: Connection, type_: str, id_: str) -> list[Stored]:
     """Every version, newest first. Raises Unknown where there is none."""
     query = _versions(type_, id_).order_by(resource_version.c.version.desc())
-    found = [_stored(row) for row in conn.execute(query).mappings()]
+    found = [stored_of(row) for row in conn.execute(query).mappings()]
     if not found:
         raise Unknown(f"There is no {type_} with this id.")
     return found
@@ -210,7 +210,8 @@ def _versions(type_: str, id_: str) -> Any:
     )
 
 
-def _stored(row: RowMapping) -> Stored:
+def stored_of(row: RowMapping) -> Stored:
+    """A row of `resource` or `resource_version`, or some columns of it."""
     return Stored(
         type=row["type"],
         id=row["id"],

@@ -219,11 +219,16 @@ def test_code_that_is_no_code_is_told_which_there_are() -> None:
 
 
 def test_types_beyond_the_served_ones_are_judged_when_asked() -> None:
-    group = {"resourceType": "Group", "type": "person", "actual": False}
+    flag = {
+        "resourceType": "Flag",
+        "status": "active",
+        "code": {"text": "-"},
+        "subject": {"reference": "Patient/p"},
+    }
 
-    assert [issue.rule for issue in issues_of(group)] == ["resource-type"]
-    assert issues_of(group, types=resource_types()) == []
-    assert [i.rule for i in issues_of({**group, "member": [{}]}, types=resource_types())] != []
+    assert [issue.rule for issue in issues_of(flag)] == ["resource-type"]
+    assert issues_of(flag, types=resource_types()) == []
+    assert [i.rule for i in issues_of({**flag, "member": [{}]}, types=resource_types())] != []
 
 
 def test_all_faults_are_told_of_at_once() -> None:
