@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from fhir_hub_bridge.api.media_types import check_content_type
+
 LIMIT_BYTES: Final = 5 * 1024 * 1024
 
 _TOO_LARGE: Final = f"The body is larger than {LIMIT_BYTES // 1024**2} MiB."
@@ -24,6 +26,12 @@ async def read_body(request: Request) -> bytes:
         if len(body) > LIMIT_BYTES:
             raise HTTPException(413, _TOO_LARGE)
     return bytes(body)
+
+
+async def read_resource(request: Request) -> bytes:
+    """The FHIR JSON of a body that holds a resource. Raises 415 for another media type, 413, 400."""
+    check_content_type(request)
+    return await read_body(request)
 
 
 async def read_form(request: Request) -> list[tuple[str, str]]:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from fhir_hub_bridge.api.answers import written_answer
-from fhir_hub_bridge.api.bodies import read_body
+from fhir_hub_bridge.api.bodies import read_resource
 from fhir_hub_bridge.api.call import Call
-from fhir_hub_bridge.api.media_types import check_content_type
 from fhir_hub_bridge.api.preconditions import wanted_return
 from fhir_hub_bridge.intake.receive_fhir import Asked, receive
 
 
 async def create(call: Call) -> Response:
     """201 with Location and version; the first answer again for a request that was answered."""
-    check_content_type(call.request)
     headers = call.request.headers
     asked = Asked(
         method="POST",
-        body=await read_body(call.request),
+        body=await read_resource(call.request),
         type=call.type,
         if_none_exist=headers.get("if-none-exist", "").removeprefix("?"),
         idempotency_key=headers.get("idempotency-key", ""),

@@ -5,18 +5,16 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from fhir_hub_bridge.api.answers import written_answer
-from fhir_hub_bridge.api.bodies import read_body
+from fhir_hub_bridge.api.bodies import read_resource
 from fhir_hub_bridge.api.call import Call
-from fhir_hub_bridge.api.media_types import check_content_type
 from fhir_hub_bridge.intake.receive_fhir import Asked, receive
 
 
 async def transaction(call: Call) -> Response:
     """200 with a transaction-response Bundle, entry by entry in the order they came."""
-    check_content_type(call.request)
     asked = Asked(
         method="POST",
-        body=await read_body(call.request),
+        body=await read_resource(call.request),
         idempotency_key=call.request.headers.get("idempotency-key", ""),
         caller=call.caller,
     )

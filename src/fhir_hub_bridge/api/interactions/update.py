@@ -5,19 +5,17 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from fhir_hub_bridge.api.answers import written_answer
-from fhir_hub_bridge.api.bodies import read_body
+from fhir_hub_bridge.api.bodies import read_resource
 from fhir_hub_bridge.api.call import Call
-from fhir_hub_bridge.api.media_types import check_content_type
 from fhir_hub_bridge.api.preconditions import if_match, wanted_return
 from fhir_hub_bridge.intake.receive_fhir import Asked, receive
 
 
 async def update(call: Call) -> Response:
     """200 with the new version; 412 when If-Match names one that is not the current."""
-    check_content_type(call.request)
     asked = Asked(
         method="PUT",
-        body=await read_body(call.request),
+        body=await read_resource(call.request),
         type=call.type,
         id=call.id,
         if_match=if_match(call.request),
