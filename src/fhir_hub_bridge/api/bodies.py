@@ -29,7 +29,7 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_resource(request: Request) -> bytes:
-    """The FHIR JSON of a body that holds a resource. Raises 415 for another media type, 413, 400."""
+    """The FHIR JSON of a body that holds a resource. Raises 415 for other media types, 413, 400."""
     check_content_type(request)
     return await read_body(request)
 
