@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import re
 import sys
 import tomllib
@@ -26,6 +27,7 @@ from fhir_hub_bridge.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 MAPPINGS = ROOT / "mappings"
+SDOHCC_REQUIREMENTS = ROOT / "tests" / "sdohcc-requirements.csv"
 
 _PART = re.compile(
     r"(?P<open><!-- generated: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- end -->)", re.DOTALL
@@ -270,6 +272,44 @@ def requirements() -> str:
     return _table(("id", "the program asks", "proven by"), rows)
 
 
+def sdohcc_requirements() -> str:
+    """SDOHCC's numbered requirements of a coordination platform, and the tests that carry them."""
+    proven: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(_read(path))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for id_ in _requirements_of(node):
+                    said = node.name.removeprefix("test_").replace("_", " ")
+                    where = path.relative_to(ROOT).as_posix()
+                    proven.setdefault(id_, []).append(f"[{said}](../../{where})")
+    with SDOHCC_REQUIREMENTS.open(encoding="utf-8", newline="") as file:
+        rows = [
+            (row["id"], row["asks"], row["sentence"], _answered(row, proven.get(row["id"], [])))
+            for row in csv.DictReader(file)
+        ]
+    return _table(("id", "asks", "what", "proven by"), rows)
+
+
+def _answered(row: dict[str, str], tests: list[str]) -> str:
+    return "; ".join(tests) or row["answer"] or "**none**"
+
+
+def what_the_ehr_receives() -> str:
+    """One frozen message of each kind, from the golden stories of the tests."""
+    shown: dict[str, str] = {}
+    for path in sorted((ROOT / "tests" / "examples" / "loops").glob("*/expected.json")):
+        for message in json.loads(_read(path))["messages"]:
+            communication = message["entry"][0]["resource"]
+            kind = communication["category"][0]["coding"][0]["code"]
+            shown.setdefault(
+                kind,
+                f"### {communication['payload'][0]['contentString']}\n\n"
+                f"`{kind}`, story *{path.parent.name.replace('-', ' ')}*\n\n"
+                f"```json\n{json.dumps(message, indent=2, ensure_ascii=False)}\n```",
+            )
+    return "\n\n".join(shown[kind] for kind in sorted(shown))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "layers": layers,
@@ -288,6 +328,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "answers": answers,
     "commands": commands,
     "requirements": requirements,
+    "sdohcc-requirements": sdohcc_requirements,
+    "what-the-ehr-receives": what_the_ehr_receives,
 }
 """What can be generated, by the name in its marker."""
 

@@ -19,6 +19,34 @@ import httpx
 PROGRAM = (sys.executable, "-m", "fhir_hub_bridge")
 
 
+# Everybody here is made up. The clinic is told at `endpoint`.
+PARTNERS = """
+[[partner]]
+id = "golden-plan"
+name = "Golden Test Health Plan"
+kind = "managed-care-plan"
+plan_codes = ["GOLD01"]
+
+[[partner]]
+id = "harbor-ecm"
+name = "Harbor Test Care Management"
+kind = "provider"
+npi = "1999000064"
+tin = "99-9900006"
+
+[[partner]]
+id = "river-clinic"
+name = "River Test Clinic"
+kind = "referring-entity"
+
+[partner.agreement]
+method = "fhir-push"
+endpoint = "{endpoint}"
+proof = "2xx"
+notify_from = 2026-01-01
+"""
+
+
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     """The environment of a command whose files all lie in `folder`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("FHIR_HUB_BRIDGE_")}
@@ -114,6 +142,16 @@ def serving(folder: Path, *options: str, env: Mapping[str, str]) -> Iterator[Ser
             process.terminate()
             process.wait(timeout=60)
         process.stdout.close()
+
+
+def registered(folder: Path, endpoint: str, **settings: str) -> dict[str, str]:
+    """The environment of commands on a database that knows the partners."""
+    env = environment(folder, **settings)
+    file = folder / "partners.toml"
+    file.write_text(PARTNERS.format(endpoint=endpoint))
+    added = run_command("partner", "add", str(file), env=env)
+    assert added.exit_code == 0, added.err
+    return env
 
 
 def is_alive(pid: int) -> bool:

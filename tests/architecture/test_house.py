@@ -152,3 +152,13 @@ def test_every_requirement_has_a_test_and_every_test_a_requirement_that_exists()
 
     assert len(set(listed)) == len(listed)
     assert set(listed) == proven
+
+
+def test_every_requirement_of_sdohcc_has_a_test_or_an_answer() -> None:
+    with (ROOT / "tests" / "sdohcc-requirements.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts = [p.read_text() for p in (ROOT / "tests").rglob("test_*.py") if p.parent.name != "spec"]
+    proven = {id_ for text in texts for id_ in re.findall(r'requirement\("([\w-]+)"\)', text)}
+
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert proven == {row["id"] for row in rows if not row["answer"]}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.postgres_server import PostgresServer
+from tests.running import PARTNERS
 
 from fhir_hub_bridge.cli.app import run
 from fhir_hub_bridge.sandbox.rtf_files import rtf_bytes
@@ -17,31 +18,6 @@ from fhir_hub_bridge.sandbox.synthetic import stray_rows
 from fhir_hub_bridge.store.schema import head
 
 AS_OF = "2026-11-20T12:00-08:00"
-
-PARTNERS = """
-[[partner]]
-id = "golden-plan"
-name = "Golden Test Health Plan"
-kind = "managed-care-plan"
-plan_codes = ["GOLD01"]
-
-[[partner]]
-id = "harbor-ecm"
-name = "Harbor Test Care Management"
-kind = "provider"
-npi = "1999000064"
-
-[[partner]]
-id = "river-clinic"
-name = "River Test Clinic"
-kind = "referring-entity"
-
-[partner.agreement]
-method = "fhir-push"
-endpoint = "http://127.0.0.1:1/fhir"
-proof = "2xx"
-notify_from = 2026-01-01
-"""
 
 Call = Callable[..., "Answer"]
 
@@ -78,7 +54,7 @@ def call(
         return Answer(code, *capsys.readouterr())
 
     file = tmp_path / "partners.toml"
-    file.write_text(PARTNERS)
+    file.write_text(PARTNERS.format(endpoint="http://127.0.0.1:1/fhir"))
     assert _call("partner", "add", str(file)).exit_code == 0
     return _call
 

@@ -23,6 +23,7 @@ from tests.running import (
     environment,
     eventually,
     is_alive,
+    registered,
     run_command,
     serving,
 )
@@ -33,32 +34,6 @@ from fhir_hub_bridge.sandbox.synthetic.story import Report
 
 TODAY = date(2026, 11, 20)
 CAST = cast(today=TODAY)
-
-PARTNERS = """
-[[partner]]
-id = "golden-plan"
-name = "Golden Test Health Plan"
-kind = "managed-care-plan"
-plan_codes = ["GOLD01"]
-
-[[partner]]
-id = "harbor-ecm"
-name = "Harbor Test Care Management"
-kind = "provider"
-npi = "1999000064"
-tin = "99-9900006"
-
-[[partner]]
-id = "river-clinic"
-name = "River Test Clinic"
-kind = "referring-entity"
-
-[partner.agreement]
-method = "fhir-push"
-endpoint = "{endpoint}"
-proof = "2xx"
-notify_from = 2026-01-01
-"""
 
 
 class SlowServer:
@@ -100,16 +75,6 @@ def partner() -> Iterator[SlowServer]:
     server = SlowServer()
     yield server
     server.close()
-
-
-def registered(folder: Path, endpoint: str, **settings: str) -> dict[str, str]:
-    """The environment of commands on a database that knows the partners."""
-    env = environment(folder, **settings)
-    file = folder / "partners.toml"
-    file.write_text(PARTNERS.format(endpoint=endpoint))
-    added = run_command("partner", "add", str(file), env=env)
-    assert added.exit_code == 0, added.err
-    return env
 
 
 def referred(server: Serving, number: int = 0) -> str:

@@ -6,7 +6,9 @@ https://hl7.org/fhir/R4/http.html
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -14,7 +16,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from fhir_hub_bridge.api.addresses import FHIR, base_of, hosts_of
@@ -71,14 +73,20 @@ def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
     """
     if not open_mode:
         raise Misconfigured("The API has no access control yet; it is served in open mode only.")
-    return FastAPI(
+    app = FastAPI(
         title="FHIR Hub Bridge",
-        routes=[*_fhir_routes(bridge), *_health_routes(bridge)],
+        version=version("fhir-hub-bridge"),
+        routes=[*_fhir_routes(bridge)],
         exception_handlers={HTTPException: answer_refusal, BridgeError: answer_error},
         middleware=[Middleware(enveloped, hosts=hosts_of(bridge.settings.base_url))],
-        openapi_url=None,
+        # FHIR describes itself at /fhir/metadata; OpenAPI tells of the rest.
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
     )
+    _add_health_routes(app, bridge)
+    return app
 
 
 def _fhir_routes(bridge: Bridge) -> Iterator[BaseRoute]:
@@ -119,18 +127,28 @@ async def _answer(run: Run, bridge: Bridge, type_: str, request: Request) -> Res
     )
 
 
-def _health_routes(bridge: Bridge) -> Iterator[BaseRoute]:
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "up"})
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What /healthz and /readyz answer."""
 
-    async def readyz(_: Request) -> Response:
+    status: str
+
+
+def _add_health_routes(app: FastAPI, bridge: Bridge) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Health:
+        """Whether the process is up."""
+        return Health("up")
+
+    @app.get("/readyz", responses={503: {"model": Health}})
+    async def readyz(response: Response) -> Health:
+        """Whether the store answers and takes writes; 503 if not."""
         try:
             await bridge.store.read(schema.current)
         except StoreBusy:
-            return JSONResponse({"status": "the store does not answer"}, status_code=503)
+            response.status_code = 503
+            return Health("the store does not answer")
         if not bridge.store.health().alive:
-            return JSONResponse({"status": "the store takes no writes"}, status_code=503)
-        return JSONResponse({"status": "ready"})
-
-    yield Route("/healthz", healthz, methods=["GET"])
-    yield Route("/readyz", readyz, methods=["GET"])
+            response.status_code = 503
+            return Health("the store takes no writes")
+        return Health("ready")
