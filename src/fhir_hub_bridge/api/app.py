@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -18,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from fhir_hub_bridge.api.addresses import FHIR, base_of, hosts_of
 from fhir_hub_bridge.api.call import Call, caller_of
@@ -89,29 +89,45 @@ def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
     return app
 
 
+_Table: TypeAlias = Mapping[str, Mapping[str, Run]]
+"""What one path does: by resource type ("" for the system), then by method."""
+
+
 def _fhir_routes(bridge: Bridge) -> Iterator[BaseRoute]:
-    """One route for each path, so that a wrong method is told which ones are right."""
-    paths: dict[str, dict[str, Callable[[Request], Awaitable[Response]]]] = {}
+    """One route for each shape of path; the type is looked up, not searched for."""
+    shapes: dict[str, dict[str, dict[str, Run]]] = {}
     for type_, interactions in (
         *((served.type, served.interactions) for served in RESOURCES),
         ("", (CAPABILITIES, *SYSTEM)),
     ):
         for interaction in interactions:
-            run = RUN[interaction]
-            for method, pattern in interaction.requests:
-                path = FHIR + pattern.replace("{type}", type_)
-                paths.setdefault(path, {})[method] = partial(_answer, run, bridge, type_)
+            for method, shape in interaction.requests:
+                shapes.setdefault(shape, {}).setdefault(type_, {})[method] = RUN[interaction]
     # A fixed word such as _search stands before the place where an id may stand.
-    for path in sorted(paths, key=lambda path: "{" in path):
-        by_method = paths[path]
-        yield Route(path, partial(_by_method, by_method), methods=list(by_method))
+    for shape in sorted(shapes, key=lambda shape: shape.count("{")):
+        yield Route(FHIR + shape, _Shape(bridge, shapes[shape]))
 
 
-async def _by_method(
-    by_method: Mapping[str, Callable[[Request], Awaitable[Response]]], request: Request
-) -> Response:
-    # HEAD is GET without a body; the server below leaves the body out.
-    return await by_method["GET" if request.method == "HEAD" else request.method](request)
+class _Shape:
+    """The ASGI application of one shape of path; a function would be served GET alone."""
+
+    def __init__(self, bridge: Bridge, table: _Table) -> None:
+        self._bridge = bridge
+        self._table = table
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        type_ = request.path_params.get("type", "")
+        by_method = self._table.get(type_)
+        if by_method is None:
+            raise HTTPException(404)
+        # HEAD is GET without a body; the server below leaves the body out.
+        run = by_method.get("GET" if request.method == "HEAD" else request.method)
+        if run is None:
+            methods = [*by_method, *(["HEAD"] if "GET" in by_method else [])]
+            raise HTTPException(405, headers={"Allow": ", ".join(methods)})
+        answer = await _answer(run, self._bridge, type_, request)
+        await answer(scope, receive, send)
 
 
 async def _answer(run: Run, bridge: Bridge, type_: str, request: Request) -> Response:
