@@ -94,4 +94,5 @@ def _refuse(*_: object) -> None:
 
 
 def _character(name: re.Match[str]) -> str:
-    return escape(html5.get(name[1], name[0])) if name[1] in html5 else name[0]
+    character = html5.get(name[1])
+    return name[0] if character is None else escape(character)

@@ -81,6 +81,9 @@ class _Reader:
             place = f"line {error.lineno}, column {error.offset + 1}"
             why = ErrorString(error.code)
             _refuse("xml-syntax", f"The body is not well-formed XML: {why}.", place=place)
+        finally:
+            # The parser holds on to this reader; neither shall wait for the garbage collector.
+            del self.parser
         return self.open[0].json
 
     def _expect_elements(self) -> None:

@@ -19,7 +19,7 @@ FHIR: Final = "http://hl7.org/fhir"
 Kind: TypeAlias = Literal["text", "boolean", "integer", "decimal", "xhtml", "element", "resource"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Slot:
     """An element as a type may have it, for each of its types one.
 
@@ -34,7 +34,7 @@ class Slot:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """A type, or an element with elements of its own.
 

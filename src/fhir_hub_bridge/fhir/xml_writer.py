@@ -154,7 +154,7 @@ class _Writer:
 
 
 # What an attribute's value may not hold as it is: reading would turn white space into blanks.
-_SPECIAL: Final = re.compile("[&<>\"\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+_SPECIAL: Final = re.compile('[&<>"\x00-\x1f\ud800-\udfff\ufffe\uffff]')
 _ESCAPES: Final = {
     "&": "&amp;",
     "<": "&lt;",
