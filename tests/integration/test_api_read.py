@@ -153,12 +153,15 @@ async def test_json_is_served_to_whoever_takes_it(client: httpx.AsyncClient) -> 
 
 
 NOT_ACCEPTED = (
-    ("application/fhir+xml", ""),
     ("text/turtle", ""),
     ("application/fhir+json;q=0", ""),
+    ("application/fhir+xml;q=0.000, application/fhir+json;q=0", ""),
+    ("application/fhir+json;q=0, application/fhir+xml;q=0, */*", ""),
     ("application/fhir+json; fhirVersion=5.0", ""),
-    ("application/fhir+json", "?_format=xml"),
-    ("application/fhir+json", "?_format=application/fhir%2Bxml"),
+    ("application/fhir+xml; fhirVersion=3.0", ""),
+    ("application/fhir+json", "?_format=ttl"),
+    ("application/fhir+json", "?_format=text/turtle"),
+    ("application/fhir+xml", "?_format=application/fhir%2Bxml;fhirVersion=5.0"),
 )
 
 

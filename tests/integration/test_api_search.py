@@ -207,7 +207,7 @@ async def test_a_search_form_of_another_kind_is_refused(client: httpx.AsyncClien
     assert answer.status_code == 415
 
 
-async def test_xml_asked_for_in_a_form_is_not_acceptable(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/fhir/Task/_search", data={"_format": "xml"})
+async def test_turtle_asked_for_in_a_form_is_not_acceptable(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/fhir/Task/_search", data={"_format": "ttl"})
 
     assert answer.status_code == 406

@@ -45,6 +45,7 @@ from fhir_hub_bridge.api.registry import (
     VREAD,
     Interaction,
 )
+from fhir_hub_bridge.api.representation import represented
 from fhir_hub_bridge.errors import BridgeError, Misconfigured, StoreBusy
 from fhir_hub_bridge.store import schema
 from fhir_hub_bridge.wiring import Bridge
@@ -132,7 +133,7 @@ class _Shape:
 
 async def _answer(run: Run, bridge: Bridge, type_: str, request: Request) -> Response:
     check_accept(request)
-    return await run(
+    response = await run(
         Call(
             request=request,
             bridge=bridge,
@@ -141,6 +142,7 @@ async def _answer(run: Run, bridge: Bridge, type_: str, request: Request) -> Res
             caller=await caller_of(request, bridge),
         )
     )
+    return represented(request, response)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fhir_hub_bridge.api.media_types import check_content_type
+from fhir_hub_bridge.fhir.codec import to_bytes
+from fhir_hub_bridge.fhir.xml_reader import parse_xml
 
 LIMIT_BYTES: Final = 5 * 1024 * 1024
 
@@ -29,9 +32,16 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_resource(request: Request) -> bytes:
-    """The FHIR JSON of a body that holds a resource. Raises 415 for other media types, 413, 400."""
-    check_content_type(request)
-    return await read_body(request)
+    """The FHIR JSON of a body that holds a resource, be it sent as XML.
+
+    Raises 415 for other media types, 413, 400, and ResourceRejected for XML that is not FHIR's.
+    """
+    sent_as = check_content_type(request)
+    body = await read_body(request)
+    if sent_as == "json":
+        return body
+    # A large body takes seconds; others are answered meanwhile.
+    return to_bytes(await run_in_threadpool(parse_xml, body))
 
 
 async def read_form(request: Request) -> list[tuple[str, str]]:

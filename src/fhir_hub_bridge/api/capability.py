@@ -38,7 +38,7 @@ def capability_statement(
         "software": {"name": "FHIR Hub Bridge", "version": version},
         "implementation": {"description": "FHIR Hub Bridge", "url": base},
         "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json", "json"],
+        "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
         "rest": [
             {
                 "mode": "server",

@@ -9,11 +9,13 @@ import secrets
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fhir_hub_bridge.api.addresses import is_ours
 from fhir_hub_bridge.api.answers import outcome
 from fhir_hub_bridge.api.failures import answer_failure
+from fhir_hub_bridge.api.representation import represented
 from fhir_hub_bridge.errors import Issue
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -40,13 +42,13 @@ def enveloped(app: ASGIApp, *, hosts: frozenset[str]) -> ASGIApp:
 
         if not is_ours(headers, hosts):
             refusal = Issue("", "This host name is not served here.", code="not-supported")
-            response = outcome([refusal], status=421)
+            response = represented(Request(scope), outcome([refusal], status=421))
             await response(scope, receive, send_with_headers)
             return
         try:
             await app(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001  the outermost layer: logged, answered, gone on
-            response = answer_failure(error, request_id=request_id)
+            response = answer_failure(Request(scope), error)
             if started:
                 # Half an answer is out; breaking the connection is all that is left to say.
                 raise RuntimeError("a response broke off") from None

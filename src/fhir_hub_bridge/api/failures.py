@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from fhir_hub_bridge.api.addresses import FHIR
 from fhir_hub_bridge.api.answers import answer, outcome
+from fhir_hub_bridge.api.representation import represented
 from fhir_hub_bridge.errors import BridgeError, Issue, OutcomeUnknown, StoreBusy
 from fhir_hub_bridge.fhir.outcome import outcome_of, status_of
 from fhir_hub_bridge.logs import places_of
@@ -45,7 +46,9 @@ async def answer_refusal(request: Request, error: Exception) -> Response:
             code = "not-supported"
     elif error.status_code == 405:
         message = "This interaction is not supported here."
-    return outcome([Issue("", message, code=code)], status=error.status_code, headers=error.headers)
+    issues = [Issue("", message, code=code)]
+    response = outcome(issues, status=error.status_code, headers=error.headers)
+    return represented(request, response)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -53,12 +56,14 @@ async def answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, BridgeError)  # noqa: S101  registered for this class alone
     status = status_of(error)
     if status >= 500 and not isinstance(error, StoreBusy | OutcomeUnknown):
-        return answer_failure(error, request_id=request.state.request_id)
-    return answer(outcome_of(error), status=status, headers=_RETRY if status == 503 else None)
+        return answer_failure(request, error)
+    headers = _RETRY if status == 503 else None
+    return represented(request, answer(outcome_of(error), status=status, headers=headers))
 
 
-def answer_failure(error: Exception, *, request_id: str) -> Response:
+def answer_failure(request: Request, error: Exception) -> Response:
     """A failure of ours: logged by kind and place, since its text may hold a member's data."""
+    request_id = request.state.request_id
     _log.error(
         "A request failed.",
         error=type(error).__name__,
@@ -68,4 +73,4 @@ def answer_failure(error: Exception, *, request_id: str) -> Response:
     message = (
         f"Something went wrong on our side; nothing is known to be stored. Request {request_id}."
     )
-    return outcome([Issue("", message, code="exception")], status=500)
+    return represented(request, outcome([Issue("", message, code="exception")], status=500))

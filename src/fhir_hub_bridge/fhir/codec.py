@@ -24,6 +24,7 @@ __all__ = [
     "ExactDecimal",
     "Json",
     "Limits",
+    "exact_decimal",
     "format_instant",
     "parse_date",
     "parse_instant",
@@ -83,6 +84,19 @@ def parse_json(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Json:
     if not isinstance(value, dict):
         _refuse("json-object", "The body must be one JSON object.")
     return value
+
+
+def exact_decimal(text: str, limits: Limits = DEFAULT_LIMITS) -> ExactDecimal | None:
+    """Read a decimal, or None if it is too long or a double could not hold its size."""
+    if len(text) > limits.number_digits:
+        return None
+    try:
+        number = ExactDecimal(text)
+    except InvalidOperation:
+        return None
+    as_double = float(text)
+    lost = math.isinf(as_double) or (as_double == 0 and not number.is_zero())
+    return None if lost else number
 
 
 def to_bytes(resource: Any) -> bytes:
@@ -164,25 +178,12 @@ def _has_floats(value: Any, depth: int) -> bool | None:
 
 def _decimal_reader(limits: Limits) -> Any:
     def read(text: str) -> ExactDecimal:
-        number = _decimal(text, limits)
+        number = exact_decimal(text, limits)
         if number is None:
             raise ValueError(_NUMBER_RANGE.message)
         return number
 
     return read
-
-
-def _decimal(text: str, limits: Limits) -> ExactDecimal | None:
-    """Read a decimal, or None if a double could not hold its size."""
-    if len(text) > limits.number_digits:
-        return None
-    try:
-        number = ExactDecimal(text)
-    except InvalidOperation:
-        return None
-    as_double = float(text)
-    lost = math.isinf(as_double) or (as_double == 0 and not number.is_zero())
-    return None if lost else number
 
 
 def _read_exactly(data: bytes, limits: Limits) -> Any:
@@ -231,7 +232,7 @@ def _exact_decoder(limits: Limits) -> json.JSONDecoder:
         return int(text) if len(text) <= limits.number_digits else _NUMBER_RANGE
 
     def read_decimal(text: str) -> Decimal | _Fault:
-        number = _decimal(text, limits)
+        number = exact_decimal(text, limits)
         return _NUMBER_RANGE if number is None else number
 
     return json.JSONDecoder(

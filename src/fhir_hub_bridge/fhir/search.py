@@ -87,7 +87,7 @@ class Query:
 
 
 MAX_VALUES: Final = 500
-CONTROL: Final = ("_count", "_sort", "_format", "_total", "_summary")
+CONTROL: Final = ("_count", "_sort", "_format", "_pretty", "_total", "_summary")
 
 
 def parse_query(type: str, pairs: Iterable[Pair], *, bases: Collection[str] = ()) -> Query:  # noqa: A002

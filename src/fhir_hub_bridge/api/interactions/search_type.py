@@ -37,7 +37,7 @@ async def search_type(call: Call) -> Response:
     asked = [(name, value) for name, value in pairs if name != PARAMETER]
     after = next((read_cursor(value) for name, value in pairs if name == PARAMETER), None)
     query = parse_query(call.type, asked, bases=(call.base, call.bridge.settings.base_url))
-    check_format(query.format)
+    check_format(call.request, query.format)
     unknown = _unknown(query)
     if unknown and is_strict(call.request):
         raise ResourceRejected(issues=unknown)
