@@ -26,6 +26,7 @@ from fhir_hub_bridge.fhir.reference_rules import reference_look
 from fhir_hub_bridge.fhir.resource_invariants import RESOURCE_INVARIANTS
 from fhir_hub_bridge.fhir.schema_findings import ONLY_ID
 from fhir_hub_bridge.fhir.type_invariants import TYPE_INVARIANTS, Invariant
+from fhir_hub_bridge.fhir.xml_narrative import standing_alone
 
 # Something to look at in an element, given the resource around it.
 Look: TypeAlias = Callable[[Json, Json], Finding | None]
@@ -36,6 +37,7 @@ ACTIVE_NARRATIVE: Final = Fault(
     "A narrative is plain XHTML without scripts, forms, frames or event attributes.",
     "invariant",
 )
+BROKEN_NARRATIVE: Final = Fault("txt-1", "A narrative must be one well-formed div.", "invariant")
 EMPTY_NARRATIVE: Final = Fault("txt-2", "A narrative must have something to read.", "invariant")
 
 
@@ -151,7 +153,9 @@ def _look_at_narrative(narrative: Json, _: Json) -> Finding | None:
     div = narrative.get("div", "")
     if not is_safe(div):
         return Finding(ACTIVE_NARRATIVE, ["div"])
-    return None if not div or has_content(div) else Finding(EMPTY_NARRATIVE, ["div"])
+    if div and not has_content(div):
+        return Finding(EMPTY_NARRATIVE, ["div"])
+    return Finding(BROKEN_NARRATIVE, ["div"]) if div and standing_alone(div) is None else None
 
 
 def _look_beside_primitive(element: Json, _: Json) -> Finding | None:

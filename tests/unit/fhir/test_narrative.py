@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fhir_hub_bridge.fhir import narrative
 from fhir_hub_bridge.fhir.narrative import has_content, is_safe
+from fhir_hub_bridge.fhir.validation import issues_of
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,15 @@ def test_quick_look_lets_nothing_pass_that_the_long_one_would_not(div: str) -> N
 )
 def test_narrative_has_content_if_there_is_something_to_read(div: str, is_there: bool) -> None:
     assert has_content(div) is is_there
+
+
+@pytest.mark.parametrize(
+    "div",
+    ["<div>a<br>b</div>", "<div>a</p></div>", "hello", "<p>a</p>", "<div>a</div><div>b</div>"],
+)
+def test_narrative_that_is_no_well_formed_div_is_refused(div: str) -> None:
+    patient = {"resourceType": "Patient", "text": {"status": "generated", "div": div}}
+
+    assert [(issue.place, issue.rule) for issue in issues_of(patient)] == [
+        ("Patient.text.div", "txt-1")
+    ]
