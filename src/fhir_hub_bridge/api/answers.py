@@ -50,7 +50,7 @@ def written_answer(written: Answered, wanted: Return) -> Response:
     headers = {**_last_modified(written), **written.headers}
     if written.status >= 400 or wanted == "representation":
         return _response(written.body, status=written.status, headers=headers)
-    if wanted == "minimal":
+    if wanted == "minimal" or not written.body:
         return Response(status_code=written.status, headers=headers)
     done = operation_outcome([Issue("", "Stored.", code="informational")], severity="information")
     return answer(done, status=written.status, headers=headers)
@@ -58,6 +58,8 @@ def written_answer(written: Answered, wanted: Return) -> Response:
 
 def _last_modified(written: Answered) -> dict[str, str]:
     """As the body of a stored resource has it; a Bundle's entries carry their own."""
+    if not written.body:
+        return {}
     updated = parse_json(written.body).get("meta", {}).get("lastUpdated")
     return {"Last-Modified": http_date(parse_instant(updated))} if updated else {}
 

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -23,7 +24,11 @@ from fhir_hub_bridge.api.envelope import enveloped
 from fhir_hub_bridge.api.failures import answer_error, answer_refusal
 from fhir_hub_bridge.api.interactions.capabilities import capabilities
 from fhir_hub_bridge.api.interactions.create import create
+from fhir_hub_bridge.api.interactions.delete import delete
 from fhir_hub_bridge.api.interactions.history_instance import history_instance
+from fhir_hub_bridge.api.interactions.history_system import history_system
+from fhir_hub_bridge.api.interactions.history_type import history_type
+from fhir_hub_bridge.api.interactions.patch import patch
 from fhir_hub_bridge.api.interactions.read import read
 from fhir_hub_bridge.api.interactions.search_type import search_type
 from fhir_hub_bridge.api.interactions.transaction import transaction
@@ -31,9 +36,14 @@ from fhir_hub_bridge.api.interactions.update import update
 from fhir_hub_bridge.api.interactions.vread import vread
 from fhir_hub_bridge.api.media_types import check_accept
 from fhir_hub_bridge.api.registry import (
+    BATCH,
     CAPABILITIES,
     CREATE,
+    DELETE,
     HISTORY_INSTANCE,
+    HISTORY_SYSTEM,
+    HISTORY_TYPE,
+    PATCH,
     READ,
     RESOURCES,
     SEARCH_TYPE,
@@ -49,11 +59,18 @@ from fhir_hub_bridge.wiring import Bridge
 
 Run: TypeAlias = Callable[[Call], Awaitable[Response]]
 
+_WORTH_COMPRESSING: Final = 1400  # bytes: less goes in one packet anyway
+
 RUN: Final[Mapping[Interaction, Run]] = MappingProxyType(
     {
+        BATCH: transaction,
         CAPABILITIES: capabilities,
         CREATE: create,
+        DELETE: delete,
         HISTORY_INSTANCE: history_instance,
+        HISTORY_SYSTEM: history_system,
+        HISTORY_TYPE: history_type,
+        PATCH: patch,
         READ: read,
         SEARCH_TYPE: search_type,
         TRANSACTION: transaction,
@@ -75,7 +92,10 @@ def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
         title="FHIR Hub Bridge",
         routes=[*_fhir_routes(bridge), *_health_routes(bridge)],
         exception_handlers={HTTPException: answer_refusal, BridgeError: answer_error},
-        middleware=[Middleware(enveloped, hosts=hosts_of(bridge.settings.base_url))],
+        middleware=[
+            Middleware(enveloped, hosts=hosts_of(bridge.settings.base_url)),
+            Middleware(GZipMiddleware, minimum_size=_WORTH_COMPRESSING, compresslevel=4),
+        ],
         openapi_url=None,
         redirect_slashes=False,
     )
@@ -96,12 +116,15 @@ def _fhir_routes(bridge: Bridge) -> Iterator[BaseRoute]:
     # A fixed word such as _search stands before the place where an id may stand.
     for path in sorted(paths, key=lambda path: "{" in path):
         by_method = paths[path]
-        yield Route(path, partial(_by_method, by_method), methods=list(by_method))
+        yield Route(path, partial(_by_method, by_method), methods=[*by_method, "OPTIONS"])
 
 
 async def _by_method(
     by_method: Mapping[str, Callable[[Request], Awaitable[Response]]], request: Request
 ) -> Response:
+    if request.method == "OPTIONS":
+        allowed = {*by_method, "OPTIONS"} | ({"HEAD"} if "GET" in by_method else set())
+        return Response(status_code=204, headers={"Allow": ", ".join(sorted(allowed))})
     # HEAD is GET without a body; the server below leaves the body out.
     return await by_method["GET" if request.method == "HEAD" else request.method](request)
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from fhir_hub_bridge.api.media_types import check_content_type
+from fhir_hub_bridge.api.media_types import JSON_PATCH, check_content_type
 
 LIMIT_BYTES: Final = 5 * 1024 * 1024
 
@@ -31,6 +31,14 @@ async def read_body(request: Request) -> bytes:
 async def read_resource(request: Request) -> bytes:
     """The FHIR JSON of a body that holds a resource. Raises 415 for other media types, 413, 400."""
     check_content_type(request)
+    return await read_body(request)
+
+
+async def read_patch(request: Request) -> bytes:
+    """The JSON Patch of a body. Raises 415 for other kinds of patch, 413, 400."""
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if declared != JSON_PATCH:
+        raise HTTPException(415, f"Send a patch as {JSON_PATCH}.", {"Accept-Patch": JSON_PATCH})
     return await read_body(request)
 
 

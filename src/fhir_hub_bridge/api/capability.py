@@ -58,8 +58,9 @@ def _resource(served: Served) -> Json:
         "versioning": "versioned",
         "readHistory": VREAD in served.interactions,
         "updateCreate": False,
-        "conditionalCreate": False,
-        "conditionalUpdate": False,
+        "conditionalCreate": served.takes_conditions,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": served.takes_conditions,
         "conditionalDelete": "not-supported",
         "referencePolicy": ["literal", "logical"],
     }

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 FHIR_JSON: Final = "application/fhir+json"
+JSON_PATCH: Final = "application/json-patch+json"
 
 _JSON: Final = frozenset({FHIR_JSON, "application/json", "text/json"})
 _FORMATS: Final = _JSON | {"json"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final, Literal
 
 from starlette.exceptions import HTTPException
@@ -39,10 +39,25 @@ def if_match(request: Request) -> int | None:
     return int(found[1])
 
 
-def is_known(request: Request, version: int) -> bool:
-    """Whether If-None-Match says that the caller has this version already."""
-    header = request.headers.get("if-none-match", "")
-    return header.strip() == "*" or str(version) in _ETAG.findall(header)
+def is_known(request: Request, version: int, *, at: datetime) -> bool:
+    """Whether the caller says that it has this version, stored `at`, already.
+
+    By If-None-Match; only without it by If-Modified-Since, which counts whole seconds.
+    """
+    header = request.headers.get("if-none-match")
+    if header is not None:
+        return header.strip() == "*" or str(version) in _ETAG.findall(header)
+    try:
+        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
+    except ValueError:
+        return False
+    return since.tzinfo is not None and at.replace(microsecond=0) <= since
+
+
+def asked_return(request: Request) -> str:
+    """What `Prefer: return=` names, "" where it names nothing that is known."""
+    named = _preferences(request).get("return", "")
+    return named if named else ""
 
 
 def wanted_return(request: Request) -> Return:

@@ -12,9 +12,10 @@ from dataclasses import replace
 from fhir_hub_bridge.errors import Conflict, Issue, ResourceRejected, RuleBroken
 from fhir_hub_bridge.fhir.bundle import Entry
 from fhir_hub_bridge.fhir.codec import Json, parse_json
+from fhir_hub_bridge.fhir.reference import references_in
 from fhir_hub_bridge.fhir.task_states import NEW, REQUESTER, check_transition, normalised
 from fhir_hub_bridge.intake.fhir_request import requester_keys
-from fhir_hub_bridge.intake.fhir_work import FhirWork, references_in
+from fhir_hub_bridge.intake.fhir_work import FhirWork
 from fhir_hub_bridge.intake.record_referral import Given
 from fhir_hub_bridge.mapping.fhir_to_referral import is_fulfilment, read_referral
 from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds
