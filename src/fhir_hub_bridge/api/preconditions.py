@@ -54,21 +54,22 @@ def is_known(request: Request, version: int, *, at: datetime) -> bool:
     return since.tzinfo is not None and at.replace(microsecond=0) <= since
 
 
-def asked_return(request: Request) -> str:
-    """What `Prefer: return=` names, "" where it names nothing that is known."""
-    named = _preferences(request).get("return", "")
-    return named if named else ""
-
-
 def wanted_return(request: Request) -> Return:
     """What `Prefer: return=` asks for; the whole resource unless it asks for less."""
+    return asked_return(request) or "representation"
+
+
+def asked_return(request: Request) -> Return | None:
+    """What `Prefer: return=` asks for; None where it asks for nothing that is known."""
     match _preferences(request).get("return", ""):
         case "minimal":
             return "minimal"
         case "operationoutcome":
             return "OperationOutcome"
-        case _:
+        case "representation":
             return "representation"
+        case _:
+            return None
 
 
 def is_strict(request: Request) -> bool:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
 
 import jsonpatch
-from jsonpointer import JsonPointerException
+from jsonpointer import JsonPointer, JsonPointerException
 
 from fhir_hub_bridge.errors import Issue, ResourceRejected
 from fhir_hub_bridge.fhir.codec import DEFAULT_LIMITS, Json, parse_array, to_bytes
 
 MAX_OPERATIONS: Final = 200
 
-_OPERATIONS: Final = ("add", "remove", "replace", "move", "copy", "test")
+# What each operation needs besides `op` and `path`.
+_OPERATIONS: Final = MappingProxyType(
+    {"add": "value", "replace": "value", "test": "value", "move": "from", "copy": "from"}
+    | {"remove": "path"}
+)
 
 
 def read_patch(data: bytes) -> tuple[Json, ...]:
@@ -29,12 +34,8 @@ def read_patch(data: bytes) -> tuple[Json, ...]:
     if len(rows) > MAX_OPERATIONS:
         _refuse("patch-size", f"A patch may hold at most {MAX_OPERATIONS} operations.")
     for number, row in enumerate(rows):
-        if not isinstance(row, dict) or row.get("op") not in _OPERATIONS:
-            _refuse("patch-form", f"Operation {number} must be one of {', '.join(_OPERATIONS)}.")
-        try:
-            jsonpatch.JsonPatch([row])
-        except (jsonpatch.InvalidJsonPatch, JsonPointerException, TypeError, KeyError):
-            _refuse("patch-form", f"Operation {number} is not well formed.")
+        if not _is_operation(row):
+            _refuse("patch-form", f"Operation {number} is not one of JSON Patch, or lacks a part.")
     return tuple(rows)
 
 
@@ -58,6 +59,19 @@ def patched(resource: Json, operations: Sequence[Json]) -> bytes:
             if copied > DEFAULT_LIMITS.size_bytes:
                 _fail("patch-size", "The patch copies too much.")
     return to_bytes(document)
+
+
+def _is_operation(row: Any) -> bool:
+    operation = row.get("op") if isinstance(row, dict) else None
+    if not isinstance(operation, str) or operation not in _OPERATIONS:
+        return False
+    if _OPERATIONS[operation] not in row:
+        return False
+    pointers = (row.get("path"), row.get("from", ""))
+    try:
+        return all(isinstance(text, str) and JsonPointer(text) for text in pointers)
+    except JsonPointerException:
+        return False
 
 
 def _refuse(rule: str, message: str) -> NoReturn:

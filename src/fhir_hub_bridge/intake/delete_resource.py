@@ -29,7 +29,7 @@ def delete_resource(work: FhirWork, entry: Entry) -> None:
     Raises VersionConflict, and RuleBroken (`wrong-party`, `part-of-referral`).
     """
     reference = f"{entry.type}/{entry.id}"
-    stored = work.stored(reference)
+    stored = work.held(entry.type, str(entry.id))
     if stored is None:
         return
     check_version(entry, stored.version)

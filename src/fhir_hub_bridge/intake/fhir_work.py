@@ -59,6 +59,12 @@ class FhirWork:
             self._found[name] = find(self.conn, here.type, here.id)
         return self._found[name]
 
+    def held(self, type_: str, id_: str) -> Stored | None:
+        """A stored resource as it is now, held until the transaction ends."""
+        found = find(self.conn, type_, id_, lock=True)
+        self._found[f"{type_}/{id_}"] = found
+        return found
+
     def forget(self, reference: str) -> None:
         """It was deleted: it is not found any more."""
         self._found[reference] = None

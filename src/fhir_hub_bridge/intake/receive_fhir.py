@@ -190,7 +190,7 @@ def _before(work: FhirWork, entry: Entry) -> Stored | None:
     """What an update as sent goes on from; the caller must have written it."""
     if entry.method != "PUT":
         return None
-    stored = work.stored(f"{entry.type}/{entry.id}")
+    stored = work.held(entry.type, str(entry.id))
     if stored is not None:
         check_version(entry, stored.version)
         check_writer(work, stored)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from fhir_hub_bridge.api.answers import answer, written_answer
+from fhir_hub_bridge.api.answers import STORED, answer, written_answer
 from fhir_hub_bridge.api.bodies import read_resource
 from fhir_hub_bridge.api.bundle_entries import ask, in_order, is_read, refusal_of
 from fhir_hub_bridge.api.call import Call
 from fhir_hub_bridge.api.interactions.batch import batch
-from fhir_hub_bridge.api.preconditions import asked_return
+from fhir_hub_bridge.api.preconditions import Return, asked_return
 from fhir_hub_bridge.fhir.codec import Json, parse_json
 from fhir_hub_bridge.fhir.outcome import operation_outcome
 from fhir_hub_bridge.intake.receive_fhir import Asked, receive
@@ -40,7 +40,7 @@ async def transaction(call: Call) -> Response:
     )
     written = await receive(asked, store=call.bridge.store, recording=call.bridge.recording())
     wanted = asked_return(call.request)
-    if not reads and wanted in ("", "minimal"):
+    if not reads and wanted in (None, "minimal"):
         return written_answer(written, "representation")
     response = parse_json(written.body)
     for number, row in reads:
@@ -50,7 +50,7 @@ async def transaction(call: Call) -> Response:
     return answer(response)
 
 
-async def _complete(call: Call, entry: Json, wanted: str) -> None:
+async def _complete(call: Call, entry: Json, wanted: Return | None) -> None:
     """The entry of a write with as much answer as `Prefer` asked for."""
     location = entry["response"].get("location")
     if location is None or "resource" in entry:
@@ -59,4 +59,4 @@ async def _complete(call: Call, entry: Json, wanted: str) -> None:
         found = await ask(call, {"request": {"method": "GET", "url": location}})
         entry |= {"resource": found.resource} if found.resource else {}
     elif wanted == "OperationOutcome":
-        entry["response"]["outcome"] = operation_outcome([])
+        entry["response"]["outcome"] = operation_outcome([STORED], severity="information")
