@@ -164,7 +164,7 @@ def _read_entry(index: int, row: Any, bases: Collection[str]) -> Entry:
     if method == "PATCH":
         message = "PATCH is not taken in a transaction."
         raise _rejected([_issue(f"{place}.request.method", "bundle-method", message)])
-    if method not in _ORDER:
+    if not isinstance(method, str) or method not in _ORDER:
         message = "The method must be DELETE, POST, PUT, GET or HEAD."
         raise _rejected([_issue(f"{place}.request.method", "bundle-method", message)])
     target = _relative(url, bases) if isinstance(url, str) else None
