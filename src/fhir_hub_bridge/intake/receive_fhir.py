@@ -137,12 +137,12 @@ def _receive(
 def _answer_before(
     conn: Connection, keys: Sequence[RepeatKey], *, now: datetime
 ) -> Answered | None:
-    """The first answer to the same request, unless what it created has been deleted since."""
+    """The first answer to the same request, unless all that it gave the address of is deleted."""
     first = first_answer(conn, keys, now=now)
     if first is None:
         return None
     made = set(_made_by(first))
-    if made - {(s.type, s.id) for s in read_many(conn, made).values()}:
+    if made and not read_many(conn, made):
         forget(conn, keys)
         return None
     return Answered(first.status, first.body, first.headers)
