@@ -382,6 +382,18 @@ async def test_patches_at_once_lose_nothing(client: httpx.AsyncClient) -> None:
     assert len((await client.get(f"/fhir/{known}")).json()["name"]) == 5
 
 
+async def test_a_patch_sent_again_with_its_key_is_done_once(client: httpx.AsyncClient) -> None:
+    known = await created(client, a_person())
+    more = [{"op": "add", "path": "/name/-", "value": {"family": "Second"}}]
+
+    first = await patch(client, known, more, Idempotency_Key="k-1")
+    again = await patch(client, known, more, Idempotency_Key="k-1")
+
+    assert first.status_code == again.status_code == 200
+    assert again.content == first.content
+    assert len((await client.get(f"/fhir/{known}")).json()["name"]) == 2
+
+
 async def test_a_patch_of_a_tracked_task_goes_through_the_rules(
     client: httpx.AsyncClient,
 ) -> None:
@@ -539,6 +551,19 @@ async def test_what_a_referral_rests_on_is_not_deleted(
 
         assert (answer.status_code, the_rule(answer)) == (422, "part-of-referral"), name
     assert await all_rows(store) == before
+
+
+async def test_a_person_is_deleted_or_referred_never_both(client: httpx.AsyncClient) -> None:
+    for number in range(4):
+        patient = await created(client, a_person(str(number)), X_Partner="clinic")
+        bundle = a_referral_of(patient, f"R-{number}")
+
+        referred, deleted = await asyncio.gather(
+            send(client, "POST", "/fhir", bundle, X_Partner="clinic"),
+            send(client, "DELETE", f"/fhir/{patient}", X_Partner="clinic"),
+        )
+
+        assert (referred.status_code, deleted.status_code) in ((200, 422), (422, 204))
 
 
 async def test_conditional_delete_is_not_offered(client: httpx.AsyncClient) -> None:

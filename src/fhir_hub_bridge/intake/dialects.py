@@ -29,7 +29,7 @@ def in_todays_words_where_tracked(
         for entry in entries
     ]
     if any(new.resource != old.resource for new, old in zip(today, entries, strict=True)):
-        body, digest = work.asked.body, work.asked.digest
+        body, digest = work.asked.sent, work.asked.digest
         work.writes.add([batch_of_body(body, digest=digest, at=work.recording.now)])
     return today
 

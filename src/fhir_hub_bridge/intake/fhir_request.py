@@ -29,6 +29,7 @@ class Asked:
     """One write that a client asks for. `type` and `id` are empty for a transaction Bundle.
 
     `query` is the search that names the resource of a conditional update, which has no id then.
+    `patch` is what the client sent where `body` is what that makes of the stored resource.
     """
 
     method: str  # POST, PUT or DELETE
@@ -40,11 +41,17 @@ class Asked:
     if_none_exist: str = ""
     idempotency_key: str = ""
     caller: str = ""  # partner id the client acts as; empty: the operator
+    patch: bytes = b""
+
+    @property
+    def sent(self) -> bytes:
+        """The client's own bytes."""
+        return self.patch or self.body
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the body."""
-        return hashlib.sha256(self.body).hexdigest()
+        """SHA-256 of the client's own bytes."""
+        return hashlib.sha256(self.sent).hexdigest()
 
     def body_keys(self, entries: Sequence[Entry]) -> list[RepeatKey]:
         """How the same request is recognised by its very bytes.

@@ -31,7 +31,7 @@ async def patch_resource(asked: Asked, *, store: Store, recording: Recording) ->
             message = f"The current version is {stored.version}, not {asked.if_match}."
             raise VersionConflict(message)
         body = patched(stored.parsed(), operations)
-        update = replace(asked, method="PUT", body=body, if_match=stored.version)
+        update = replace(asked, method="PUT", body=body, patch=asked.body, if_match=stored.version)
         try:
             return await receive(update, store=store, recording=recording)
         except VersionConflict:

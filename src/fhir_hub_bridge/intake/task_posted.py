@@ -91,6 +91,7 @@ def open_referral(work: FhirWork, entry: Entry, *, stored: Stored | None, only: 
         task=str(task["id"]),
         coverage=_coverage(work, request),
     )
+    _hold_what_it_rests_on(work, ids)
     mine = set(ids.references())
     taken = work.taken(None if only else mine)
     # `received`, which older systems send, is kept as the `requested` it means
@@ -104,6 +105,14 @@ def open_referral(work: FhirWork, entry: Entry, *, stored: Stored | None, only: 
     told = work.told(work.caller if work.asked.caller else refer.requester)
     found = {reference: stored} if stored else {}
     work.record(ReferralUpdate(told, (refer,)), None, given, salt=entry.id or "", found=found)
+
+
+def _hold_what_it_rests_on(work: FhirWork, ids: ResourceIds) -> None:
+    """Whoever deletes the stored person or request now waits, and then sees the referral."""
+    for type_, id_ in (("Patient", ids.patient), ("ServiceRequest", ids.service_request)):
+        if f"{type_}/{id_}" not in work.sent and work.held(type_, id_) is None:
+            message = "It points at what is not here."
+            raise ResourceRejected(issues=[Issue(type_, message, rule="dangling-reference")])
 
 
 def _keys(work: FhirWork, task: Json) -> list[RepeatKey]:
