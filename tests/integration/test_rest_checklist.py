@@ -231,6 +231,25 @@ async def test_conditional_update_works_in_a_transaction(client: httpx.AsyncClie
     assert answer.json()["entry"][0]["response"]["location"] == f"{known}/_history/2"
 
 
+async def test_a_conditional_update_of_a_tracked_task_goes_through_the_rules(
+    client: httpx.AsyncClient,
+) -> None:
+    patient = await created(client, a_person(), X_Partner="clinic")
+    own = {"identifier": [{"system": "https://ehr.example/tasks", "value": "T-1"}]}
+    referred = await send(
+        client, "POST", "/fhir", a_referral_of(patient, task=own), X_Partner="clinic"
+    )
+    location = referred.json()["entry"][1]["response"]["location"]
+    task = (await client.get(f"/fhir/{location}")).json()
+    address = "/fhir/Task?identifier=https://ehr.example/tasks|T-1"
+
+    leap = await send(client, "PUT", address, task | {"status": "completed"}, X_Partner="sunrise")
+    step = await send(client, "PUT", address, task | {"status": "accepted"}, X_Partner="sunrise")
+
+    assert (leap.status_code, the_rule(leap)) == (422, "task-transition")
+    assert (step.status_code, step.json()["status"]) == (200, "accepted")
+
+
 async def test_the_same_condition_twice_in_a_transaction_is_refused(
     store: Store, client: httpx.AsyncClient
 ) -> None:
