@@ -4,11 +4,13 @@ BridgeError
 ├── Rejected                 their input: keep it, tell them
 │   ├── ResourceRejected     a FHIR body or request; carries its issues
 │   ├── RuleBroken           a change that the program's rules do not allow
+│   ├── ConditionFailed      a condition that does not name one resource
 │   └── UnmappedCode         a code that no table knows; never a default
 ├── Conflict                 the truth has moved on
 │   ├── VersionConflict      If-Match names an older version
 │   └── AlreadyAnswered      the same request was answered before
 ├── Unknown                  nothing is stored under that id
+│   └── Gone                 it was deleted
 ├── StoreBusy                nothing stored; try later
 ├── OutcomeUnknown           stored whole or not at all, nobody knows: ask again with the same id
 ├── PartnerTrouble           a partner did not do what was asked
@@ -69,6 +71,10 @@ class RuleBroken(Rejected):
         self.rule = rule
 
 
+class ConditionFailed(Rejected):
+    """The condition does not name one resource."""
+
+
 class UnmappedCode(Rejected):
     """No table knows this code."""
 
@@ -87,6 +93,10 @@ class AlreadyAnswered(Conflict):
 
 class Unknown(BridgeError):
     """Nothing is stored under that id."""
+
+
+class Gone(Unknown):
+    """What was stored under that id has been deleted."""
 
 
 class StoreBusy(BridgeError):

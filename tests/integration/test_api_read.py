@@ -119,11 +119,12 @@ async def test_another_address_is_not_found(client: httpx.AsyncClient) -> None:
 
 
 OTHER_METHODS = (
-    ("DELETE", "/fhir/Task/t1", {"GET", "HEAD", "PUT"}),
-    ("PUT", "/fhir/AuditEvent/a1", {"GET", "HEAD"}),
-    ("POST", "/fhir/AuditEvent", {"GET", "HEAD"}),
-    ("GET", "/fhir", {"POST"}),
-    ("PATCH", "/fhir/metadata", {"GET", "HEAD"}),
+    ("POST", "/fhir/Task/t1", {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"}),
+    ("DELETE", "/fhir/Task", {"GET", "HEAD", "OPTIONS", "POST", "PUT"}),
+    ("PUT", "/fhir/AuditEvent/a1", {"GET", "HEAD", "OPTIONS"}),
+    ("POST", "/fhir/AuditEvent", {"GET", "HEAD", "OPTIONS"}),
+    ("GET", "/fhir", {"OPTIONS", "POST"}),
+    ("PATCH", "/fhir/metadata", {"GET", "HEAD", "OPTIONS"}),
 )
 
 
@@ -197,7 +198,8 @@ async def test_the_capability_statement_tells_what_is_routed(client: httpx.Async
     assert statement["implementation"]["url"] == f"{BASE}/fhir"
     rest = statement["rest"][0]
     assert "no login" in rest["security"]["description"]
-    assert rest["interaction"] == [{"code": "transaction"}]
+    system = [interaction["code"] for interaction in rest["interaction"]]
+    assert system == ["transaction", "batch", "history-system"]
     told = {entry["type"]: entry for entry in rest["resource"]}
     assert [param["name"] for param in told["Task"]["searchParam"]] == [
         "_id",
@@ -217,9 +219,12 @@ async def test_the_capability_statement_tells_what_is_routed(client: httpx.Async
         by_type = await client.request("OPTIONS", f"/fhir/{type_}")
         allowed = by_instance.headers["allow"]
         assert ("PUT" in allowed) == ("update" in codes)
+        assert ("PATCH" in allowed) == ("patch" in codes)
+        assert ("DELETE" in allowed) == ("delete" in codes)
         assert ("POST" in by_type.headers.get("allow", "")) == ("create" in codes)
         assert ("GET" in by_type.headers.get("allow", "")) == ("search-type" in codes)
-        assert entry["conditionalCreate"] is False
+        assert entry["conditionalCreate"] == entry["conditionalUpdate"] == ("update" in codes)
+        assert entry["updateCreate"] is False
 
 
 async def test_every_interaction_of_the_table_has_its_function() -> None:

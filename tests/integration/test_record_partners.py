@@ -306,14 +306,11 @@ async def test_a_referrer_told_by_file_gets_a_file(store: Store) -> None:
 @pytest.mark.parametrize(
     ("entry", "rule"),
     [
-        (("POST Practitioner", "", {"resourceType": "Practitioner"}), "not-supported"),
-        (("PUT Patient/p1", "", {**a_patient(), "id": "p1"}), "not-supported"),
-        (
-            ("PUT Task?identifier=x", "", a_task()),
-            "not-supported",
-        ),
+        (("POST Medication", "", {"resourceType": "Medication"}), "not-supported"),
+        (("PUT AuditEvent/p1", "", {"resourceType": "AuditEvent", "id": "p1"}), "not-supported"),
+        (("PUT Task?colour=blue", "", a_task()), "search-parameter"),
     ],
-    ids=["create of another type", "update of another type", "conditional update"],
+    ids=["create of another type", "update of another type", "a condition that is no search"],
 )
 async def test_what_is_not_served_is_refused_in_a_transaction_too(
     store: Store, entry: tuple[str, str, Json], rule: str
@@ -334,7 +331,7 @@ async def test_what_is_not_served_is_refused_in_a_transaction_too(
     [
         ({"type": "Task"}, "resource-type"),
         ({"method": "PUT", "id": "other", "type": "Task"}, "id-differs"),
-        ({"if_none_exist": "identifier=x"}, "if-none-exist"),
+        ({"if_none_exist": "colour=blue"}, "search-parameter"),
     ],
 )
 async def test_a_request_and_its_body_must_agree(

@@ -6,6 +6,7 @@ https://hl7.org/fhir/R4/http.html#versioning
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from starlette.responses import Response
 
@@ -16,6 +17,9 @@ from fhir_hub_bridge.fhir.codec import Json, parse_instant, parse_json, to_bytes
 from fhir_hub_bridge.fhir.outcome import operation_outcome
 from fhir_hub_bridge.intake.receive_fhir import Answered
 from fhir_hub_bridge.store.resources import Stored
+
+STORED: Final = Issue("", "Stored.", code="informational")
+"""What an OperationOutcome says of a write that went well."""
 
 
 def answer(body: Json, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -50,14 +54,16 @@ def written_answer(written: Answered, wanted: Return) -> Response:
     headers = {**_last_modified(written), **written.headers}
     if written.status >= 400 or wanted == "representation":
         return _response(written.body, status=written.status, headers=headers)
-    if wanted == "minimal":
+    if wanted == "minimal" or not written.body:
         return Response(status_code=written.status, headers=headers)
-    done = operation_outcome([Issue("", "Stored.", code="informational")], severity="information")
+    done = operation_outcome([STORED], severity="information")
     return answer(done, status=written.status, headers=headers)
 
 
 def _last_modified(written: Answered) -> dict[str, str]:
     """As the body of a stored resource has it; a Bundle's entries carry their own."""
+    if not written.body:
+        return {}
     updated = parse_json(written.body).get("meta", {}).get("lastUpdated")
     return {"Last-Modified": http_date(parse_instant(updated))} if updated else {}
 

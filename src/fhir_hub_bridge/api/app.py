@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -25,7 +26,11 @@ from fhir_hub_bridge.api.envelope import enveloped
 from fhir_hub_bridge.api.failures import answer_error, answer_refusal
 from fhir_hub_bridge.api.interactions.capabilities import capabilities
 from fhir_hub_bridge.api.interactions.create import create
+from fhir_hub_bridge.api.interactions.delete import delete
 from fhir_hub_bridge.api.interactions.history_instance import history_instance
+from fhir_hub_bridge.api.interactions.history_system import history_system
+from fhir_hub_bridge.api.interactions.history_type import history_type
+from fhir_hub_bridge.api.interactions.patch import patch
 from fhir_hub_bridge.api.interactions.read import read
 from fhir_hub_bridge.api.interactions.search_type import search_type
 from fhir_hub_bridge.api.interactions.transaction import transaction
@@ -33,9 +38,14 @@ from fhir_hub_bridge.api.interactions.update import update
 from fhir_hub_bridge.api.interactions.vread import vread
 from fhir_hub_bridge.api.media_types import check_accept
 from fhir_hub_bridge.api.registry import (
+    BATCH,
     CAPABILITIES,
     CREATE,
+    DELETE,
     HISTORY_INSTANCE,
+    HISTORY_SYSTEM,
+    HISTORY_TYPE,
+    PATCH,
     READ,
     RESOURCES,
     SEARCH_TYPE,
@@ -52,11 +62,18 @@ from fhir_hub_bridge.wiring import Bridge
 
 Run: TypeAlias = Callable[[Call], Awaitable[Response]]
 
+_WORTH_COMPRESSING: Final = 1400  # bytes: less goes in one packet anyway
+
 RUN: Final[Mapping[Interaction, Run]] = MappingProxyType(
     {
+        BATCH: transaction,
         CAPABILITIES: capabilities,
         CREATE: create,
+        DELETE: delete,
         HISTORY_INSTANCE: history_instance,
+        HISTORY_SYSTEM: history_system,
+        HISTORY_TYPE: history_type,
+        PATCH: patch,
         READ: read,
         SEARCH_TYPE: search_type,
         TRANSACTION: transaction,
@@ -79,7 +96,10 @@ def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
         version=version("fhir-hub-bridge"),
         routes=[*_fhir_routes(bridge)],
         exception_handlers={HTTPException: answer_refusal, BridgeError: answer_error},
-        middleware=[Middleware(enveloped, hosts=hosts_of(bridge.settings.base_url))],
+        middleware=[
+            Middleware(enveloped, hosts=hosts_of(bridge.settings.base_url)),
+            Middleware(GZipMiddleware, minimum_size=_WORTH_COMPRESSING, compresslevel=4),
+        ],
         # FHIR describes itself at /fhir/metadata; OpenAPI tells of the rest.
         openapi_url="/openapi.json",
         docs_url=None,
@@ -124,10 +144,14 @@ class _Shape:
             raise HTTPException(404)
         # HEAD is GET without a body; the server below leaves the body out.
         run = by_method.get("GET" if request.method == "HEAD" else request.method)
-        if run is None:
-            methods = [*by_method, *(["HEAD"] if "GET" in by_method else [])]
-            raise HTTPException(405, headers={"Allow": ", ".join(methods)})
-        answer = await _answer(run, self._bridge, type_, request)
+        allowed = {*by_method, "OPTIONS"} | ({"HEAD"} if "GET" in by_method else set())
+        allow = {"Allow": ", ".join(sorted(allowed))}
+        if request.method == "OPTIONS":
+            answer = Response(status_code=204, headers=allow)
+        elif run is None:
+            raise HTTPException(405, headers=allow)
+        else:
+            answer = await _answer(run, self._bridge, type_, request)
         await answer(scope, receive, send)
 
 

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from fhir_hub_bridge.api.media_types import check_content_type
+from fhir_hub_bridge.api.media_types import JSON_PATCH, check_content_type
 from fhir_hub_bridge.fhir.codec import to_bytes
 from fhir_hub_bridge.fhir.xml_reader import parse_xml
 
@@ -42,6 +42,14 @@ async def read_resource(request: Request) -> bytes:
         return body
     # A large body takes seconds; others are answered meanwhile.
     return to_bytes(await run_in_threadpool(parse_xml, body))
+
+
+async def read_patch(request: Request) -> bytes:
+    """The JSON Patch of a body. Raises 415 for other kinds of patch, 413, 400."""
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if declared != JSON_PATCH:
+        raise HTTPException(415, f"Send a patch as {JSON_PATCH}.", {"Accept-Patch": JSON_PATCH})
+    return await read_body(request)
 
 
 async def read_form(request: Request) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from fhir_hub_bridge.api.media_types import JSON_PATCH
 from fhir_hub_bridge.api.registry import VREAD, Interaction, Served
 from fhir_hub_bridge.fhir.codec import Json
 
@@ -18,7 +19,8 @@ _SECURITY: Final = (
 _DOCUMENTATION: Final = (
     "Referrals that are followed until their loop is closed. A change of a tracked Task that the"
     " rules do not allow is answered 422, a stale If-Match 412. Task is also created and updated"
-    " inside transactions, together with what it refers to."
+    " inside transactions, together with what it refers to. Ids are given by the server; what a"
+    " referral rests on is not deleted."
 )
 
 
@@ -39,6 +41,7 @@ def capability_statement(
         "implementation": {"description": "FHIR Hub Bridge", "url": base},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
+        "patchFormat": [JSON_PATCH],
         "rest": [
             {
                 "mode": "server",
@@ -58,8 +61,9 @@ def _resource(served: Served) -> Json:
         "versioning": "versioned",
         "readHistory": VREAD in served.interactions,
         "updateCreate": False,
-        "conditionalCreate": False,
-        "conditionalUpdate": False,
+        "conditionalCreate": served.takes_conditions,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": served.takes_conditions,
         "conditionalDelete": "not-supported",
         "referencePolicy": ["literal", "logical"],
     }

@@ -15,8 +15,10 @@ from starlette.requests import Request
 
 Form: TypeAlias = Literal["json", "xml"]
 
+
 FHIR_JSON: Final = "application/fhir+json"
 FHIR_XML: Final = "application/fhir+xml"
+JSON_PATCH: Final = "application/json-patch+json"
 
 _NAMES: Final[Mapping[Form, frozenset[str]]] = MappingProxyType(
     {

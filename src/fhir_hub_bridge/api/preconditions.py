@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final, Literal
 
 from starlette.exceptions import HTTPException
@@ -39,21 +39,37 @@ def if_match(request: Request) -> int | None:
     return int(found[1])
 
 
-def is_known(request: Request, version: int) -> bool:
-    """Whether If-None-Match says that the caller has this version already."""
-    header = request.headers.get("if-none-match", "")
-    return header.strip() == "*" or str(version) in _ETAG.findall(header)
+def is_known(request: Request, version: int, *, at: datetime) -> bool:
+    """Whether the caller says that it has this version, stored `at`, already.
+
+    By If-None-Match; only without it by If-Modified-Since, which counts whole seconds.
+    """
+    header = request.headers.get("if-none-match")
+    if header is not None:
+        return header.strip() == "*" or str(version) in _ETAG.findall(header)
+    try:
+        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
+    except ValueError:
+        return False
+    return since.tzinfo is not None and at.replace(microsecond=0) <= since
 
 
 def wanted_return(request: Request) -> Return:
     """What `Prefer: return=` asks for; the whole resource unless it asks for less."""
+    return asked_return(request) or "representation"
+
+
+def asked_return(request: Request) -> Return | None:
+    """What `Prefer: return=` asks for; None where it asks for nothing that is known."""
     match _preferences(request).get("return", ""):
         case "minimal":
             return "minimal"
         case "operationoutcome":
             return "OperationOutcome"
-        case _:
+        case "representation":
             return "representation"
+        case _:
+            return None
 
 
 def is_strict(request: Request) -> bool:

@@ -17,7 +17,8 @@ from fhir_hub_bridge.intake.fhir_request import WRITABLE
 class Interaction:
     """An interaction by the standard's code, and the requests that ask for it.
 
-    `requests` are (method, path below the base); `{type}` is the resource type.
+    `requests` are (method, path below the base); `{type}` is the resource type. An interaction
+    without any comes by the requests of another: a batch is posted where a transaction is.
     """
 
     code: str
@@ -26,11 +27,16 @@ class Interaction:
 
 CREATE: Final = Interaction("create", (("POST", "/{type}"),))
 READ: Final = Interaction("read", (("GET", "/{type}/{id}"),))
-UPDATE: Final = Interaction("update", (("PUT", "/{type}/{id}"),))
+UPDATE: Final = Interaction("update", (("PUT", "/{type}/{id}"), ("PUT", "/{type}")))
+PATCH: Final = Interaction("patch", (("PATCH", "/{type}/{id}"),))
+DELETE: Final = Interaction("delete", (("DELETE", "/{type}/{id}"),))
 VREAD: Final = Interaction("vread", (("GET", "/{type}/{id}/_history/{version}"),))
 HISTORY_INSTANCE: Final = Interaction("history-instance", (("GET", "/{type}/{id}/_history"),))
+HISTORY_TYPE: Final = Interaction("history-type", (("GET", "/{type}/_history"),))
 SEARCH_TYPE: Final = Interaction("search-type", (("GET", "/{type}"), ("POST", "/{type}/_search")))
 TRANSACTION: Final = Interaction("transaction", (("POST", ""), ("POST", "/")))
+BATCH: Final = Interaction("batch", ())
+HISTORY_SYSTEM: Final = Interaction("history-system", (("GET", "/_history"),))
 CAPABILITIES: Final = Interaction("capabilities", (("GET", "/metadata"),))
 
 
@@ -47,6 +53,11 @@ class Served:
         searched = SEARCH_TYPE in self.interactions
         return tuple(PARAMETERS[self.type].values()) if searched else ()
 
+    @property
+    def takes_conditions(self) -> bool:
+        """Whether a create or update may name its resource by a search."""
+        return UPDATE in self.interactions and SEARCH_TYPE in self.interactions
+
 
 _SERVED: Final = tuple(sorted(SUPPORTED_TYPES - {"Bundle"}))
 
@@ -57,12 +68,15 @@ def _interactions(type_: str) -> tuple[Interaction, ...]:
         (CREATE, type_ in WRITABLE["POST"]),
         (READ, True),
         (UPDATE, type_ in WRITABLE["PUT"]),
+        (PATCH, type_ in WRITABLE["PATCH"]),
+        (DELETE, type_ in WRITABLE["DELETE"]),
         (VREAD, True),
         (HISTORY_INSTANCE, True),
+        (HISTORY_TYPE, True),
         (SEARCH_TYPE, type_ in PARAMETERS),
     )
     return tuple(interaction for interaction, is_served in asked if is_served)
 
 
 RESOURCES: Final = tuple(Served(type_, _interactions(type_)) for type_ in _SERVED)
-SYSTEM: Final = (TRANSACTION,)
+SYSTEM: Final = (TRANSACTION, BATCH, HISTORY_SYSTEM)

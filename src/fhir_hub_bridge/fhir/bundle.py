@@ -16,6 +16,8 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.reference import parse_reference, rewrite_references, unresolved
 
 __all__ = [
+    "MAX_ENTRIES",
+    "DeletedVersion",
     "Entry",
     "EntryResponse",
     "HistoryVersion",
@@ -34,7 +36,8 @@ MAX_ENTRIES: Final = 500
 class Entry:
     """One act of a transaction. `index` is its place in the Bundle, where its answer belongs.
 
-    `id` is None for a create and for `query`, the search part of a conditional PUT or a GET.
+    `id` is None for a create and for `query`, the search part of a conditional PUT or a GET. A POST
+    without a `resource` is one that found its resource there already.
     """
 
     index: int
@@ -69,8 +72,18 @@ class HistoryVersion:
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeletedVersion:
+    """The version with which a resource ended."""
+
+    type: str
+    id: str
+    version: int
+    at: str  # as an instant
+
+
 def read_transaction(bundle: Json, *, bases: Collection[str] = ()) -> tuple[Entry, ...]:
-    """Read a transaction into entries in FHIR's processing order: POST, PUT, GET.
+    """Read a transaction into entries in FHIR's processing order: DELETE, POST, PUT, GET or HEAD.
 
     `bases` are our own absolute addresses, which a request.url may start with. Raises
     ResourceRejected with every fault of the envelope found, each at its place.
@@ -121,7 +134,7 @@ def searchset(
 
 
 def history_bundle(
-    versions: Iterable[HistoryVersion],
+    versions: Iterable[HistoryVersion | DeletedVersion],
     *,
     base: str,
     total: int | None,
@@ -133,8 +146,12 @@ def history_bundle(
     return _bundle("history", entries, total=total, self_url=self_url, next_url=next_url)
 
 
-_ORDER: Final = {"POST": 1, "PUT": 2, "GET": 3}
-_URL: Final = re.compile(r"(?P<type>[A-Z][A-Za-z]{1,63})(/(?P<id>[^/?]+))?(\?(?P<query>.+))?")
+_ORDER: Final = {"DELETE": 0, "POST": 1, "PUT": 2, "GET": 3, "HEAD": 3}
+_WITHOUT_RESOURCE: Final = ("DELETE", "GET", "HEAD")
+_URL: Final = re.compile(
+    r"(?P<type>[A-Z][A-Za-z]{1,63})(/(?P<id>[^/?]+))?(?P<history>/_history(/[0-9]+)?)?"
+    r"(\?(?P<query>.+))?"
+)
 _ETAG: Final = re.compile(r'(?:W/)?"?([1-9][0-9]{0,9})"?')
 
 
@@ -144,14 +161,14 @@ def _read_entry(index: int, row: Any, bases: Collection[str]) -> Entry:
     if not isinstance(request, dict):
         raise _rejected([_issue(place, "bundle-request", "The entry has no request.")])
     method, url = request.get("method"), request.get("url")
-    if method in ("DELETE", "PATCH", "HEAD"):
-        message = f"{method} is not taken in a transaction."
+    if method == "PATCH":
+        message = "PATCH is not taken in a transaction."
         raise _rejected([_issue(f"{place}.request.method", "bundle-method", message)])
-    if method not in _ORDER:
-        message = "The method must be POST, PUT or GET."
+    if not isinstance(method, str) or method not in _ORDER:
+        message = "The method must be DELETE, POST, PUT, GET or HEAD."
         raise _rejected([_issue(f"{place}.request.method", "bundle-method", message)])
     target = _relative(url, bases) if isinstance(url, str) else None
-    if target is None:
+    if target is None or (target["history"] and method not in ("GET", "HEAD")):
         message = "The url must be Type, Type/id or Type?query of this server."
         raise _rejected([_issue(f"{place}.request.url", "bundle-url", message)])
     entry = Entry(
@@ -178,8 +195,8 @@ def _relative(url: str, bases: Collection[str]) -> re.Match[str] | None:
     if match is None or not match["id"]:
         return match
     # A search goes to a type, not to an instance.
-    is_instance = parse_reference(f"{match['type']}/{match['id']}") and not match["query"]
-    return match if is_instance else None
+    is_instance = parse_reference(f"{match['type']}/{match['id']}") is not None
+    return match if is_instance and (match["history"] or not match["query"]) else None
 
 
 def _if_match(request: Json, place: str) -> int | None:
@@ -207,7 +224,9 @@ def _entry_issues(entry: Entry, place: str) -> list[Issue]:
             issues.append(_issue(url, "bundle-url", "A create's url is the type alone."))
         case "PUT" if not (entry.id or entry.query):
             issues.append(_issue(url, "bundle-url", "An update's url is Type/id or Type?query."))
-    if entry.method == "GET":
+        case "DELETE" if not entry.id:
+            issues.append(_issue(url, "bundle-url", "A delete's url is Type/id."))
+    if entry.method in _WITHOUT_RESOURCE:
         return issues
     if not isinstance(entry.resource, dict):
         issues.append(_issue(f"{place}.resource", "bundle-resource", "The entry has no resource."))
@@ -229,15 +248,15 @@ def _overlaps(entries: Sequence[Entry]) -> Iterable[Issue]:
     seen: set[str] = set()
     for entry in entries:
         place = f"Bundle.entry[{entry.index}]"
-        if entry.full_url is not None and entry.method != "GET":
+        if entry.full_url is not None and entry.method not in _WITHOUT_RESOURCE:
             if entry.full_url in seen:
                 message = "Another entry has the same fullUrl."
                 yield _issue(f"{place}.fullUrl", "bundle-full-url", message)
             seen.add(entry.full_url)
-        if entry.method == "PUT":
-            target = f"PUT {entry.type}/{entry.id}?{entry.query}"
+        if entry.method in ("PUT", "DELETE"):
+            target = f"{entry.type}/{entry.id}?{entry.query}"
             if target in seen:
-                message = "Another entry updates the same resource."
+                message = "Another entry writes the same resource."
                 yield _issue(f"{place}.request.url", "bundle-url", message)
             seen.add(target)
 
@@ -255,7 +274,18 @@ def _response_entry(answer: EntryResponse) -> Json:
     return entry
 
 
-def _history_entry(base: str, version: HistoryVersion) -> Json:
+def _history_entry(base: str, version: HistoryVersion | DeletedVersion) -> Json:
+    if isinstance(version, DeletedVersion):
+        path = f"{version.type}/{version.id}"
+        return {
+            "fullUrl": f"{base.rstrip('/')}/{path}",
+            "request": {"method": "DELETE", "url": path},
+            "response": {
+                "status": "204 No Content",
+                "etag": f'W/"{version.version}"',
+                "lastModified": version.at,
+            },
+        }
     resource = version.resource
     meta = resource.get("meta", {})
     path = resource["resourceType"]

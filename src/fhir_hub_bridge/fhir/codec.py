@@ -26,6 +26,7 @@ __all__ = [
     "Limits",
     "exact_decimal",
     "format_instant",
+    "parse_array",
     "parse_date",
     "parse_instant",
     "parse_json",
@@ -75,12 +76,7 @@ def parse_json(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Json:
     range or too long, lone surrogates, NUL, a byte order mark, UTF-16, anything that is not one
     JSON object. No text of the body comes back in a message.
     """
-    if len(data) > limits.size_bytes:
-        _refuse("body-size", f"The body is larger than {limits.size_bytes} bytes.")
-    _check_encoding(data)
-    value = _read_fast(data, limits)
-    if value is None:
-        value = _read_exactly(data, limits)
+    value = _read(data, limits)
     if not isinstance(value, dict):
         _refuse("json-object", "The body must be one JSON object.")
     return value
@@ -97,6 +93,14 @@ def exact_decimal(text: str, limits: Limits = DEFAULT_LIMITS) -> ExactDecimal | 
     as_double = float(text)
     lost = math.isinf(as_double) or (as_double == 0 and not number.is_zero())
     return None if lost else number
+
+
+def parse_array(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> list[Any]:
+    """Read one JSON array, as strictly as `parse_json` reads an object."""
+    value = _read(data, limits)
+    if not isinstance(value, list):
+        _refuse("json-array", "The body must be one JSON array.")
+    return value
 
 
 def to_bytes(resource: Any) -> bytes:
@@ -127,6 +131,14 @@ _COLON_OR_NUL_ESCAPED: Final = re.compile(rb"\\u00(?:3[aA]|00)")
 # The closing quote is optional, so that an unclosed string cannot make the scan quadratic.
 _STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _ELEMENT_NAME: Final = re.compile(r"_?[A-Za-z][A-Za-z0-9]{0,63}")
+
+
+def _read(data: bytes, limits: Limits) -> Any:
+    if len(data) > limits.size_bytes:
+        _refuse("body-size", f"The body is larger than {limits.size_bytes} bytes.")
+    _check_encoding(data)
+    value = _read_fast(data, limits)
+    return _read_exactly(data, limits) if value is None else value
 
 
 def _check_encoding(data: bytes) -> None:

@@ -79,11 +79,27 @@ def unresolved(resource: Json, known: Collection[str]) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(
             text
-            for text in _references(resource)
+            for text in references_in(resource)
             if text.startswith(("urn:uuid:", "urn:oid:")) and text not in known
         )
     )
 
+
+def references_in(value: Any) -> Iterator[str]:
+    """Every `reference` text in a resource or a part of one, in order."""
+    if isinstance(value, Mapping):
+        text = value.get("reference")
+        if isinstance(text, str):
+            yield text
+        for child in value.values():
+            yield from references_in(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from references_in(child)
+
+
+CONDITIONAL: Final = re.compile(r"([A-Z][A-Za-z]{1,63})\?(.+)")
+"""A reference by search (`Patient?identifier=...`): its type and its query."""
 
 _URN_BASES: Final = ("urn:uuid", "urn:oid")
 # `.` and `..` match FHIR's id but not a URL's path segment, so they name nothing.
@@ -108,15 +124,3 @@ def _rewrite(value: Any, key: str, mapping: Mapping[str, str]) -> Any:
     if key == "div" and "urn:" in value:
         return _LINK.sub(lambda link: mapping.get(link[0], link[0]), value)
     return value
-
-
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        text = value.get("reference")
-        if isinstance(text, str):
-            yield text
-        for child in value.values():
-            yield from _references(child)
-    elif isinstance(value, list):
-        for child in value:
-            yield from _references(child)

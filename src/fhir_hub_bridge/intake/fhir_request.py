@@ -18,37 +18,51 @@ from fhir_hub_bridge.store.repeats import RepeatKey
 
 _SENT = SUPPORTED_TYPES - {"AuditEvent", "Bundle"}
 
-WRITABLE = {"POST": _SENT, "PUT": _SENT}
-"""What a client may create and update; routes and CapabilityStatement follow."""
+WRITABLE = {"POST": _SENT, "PUT": _SENT, "PATCH": _SENT, "DELETE": _SENT}
+"""What a client may do with which type; routes and CapabilityStatement follow."""
 
 _REPEATS_LAST = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One write that a client asks for. `type` and `id` are empty for a transaction Bundle."""
+    """One write that a client asks for. `type` and `id` are empty for a transaction Bundle.
 
-    method: str  # POST or PUT
-    body: bytes
+    `query` is the search that names the resource of a conditional update, which has no id then.
+    `patch` is what the client sent where `body` is what that makes of the stored resource.
+    """
+
+    method: str  # POST, PUT or DELETE
+    body: bytes = b""
     type: str = ""
     id: str = ""
+    query: str = ""
     if_match: int | None = None
     if_none_exist: str = ""
     idempotency_key: str = ""
     caller: str = ""  # partner id the client acts as; empty: the operator
+    patch: bytes = b""
+
+    @property
+    def sent(self) -> bytes:
+        """The client's own bytes."""
+        return self.patch or self.body
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the body."""
-        return hashlib.sha256(self.body).hexdigest()
+        """SHA-256 of the client's own bytes."""
+        return hashlib.sha256(self.sent).hexdigest()
 
     def body_keys(self, entries: Sequence[Entry]) -> list[RepeatKey]:
         """How the same request is recognised by its very bytes.
 
         One with an update is not, unless that names the version it changes: a body that was right
-        before may be right again, and doing it again does no harm.
+        before may be right again, and doing it again does no harm. Nor is one of which every part
+        carries its own condition, or is a deletion.
         """
         if any(entry.method == "PUT" and entry.if_match is None for entry in entries):
+            return []
+        if not any(is_unconditional(entry) for entry in entries):
             return []
         what = f"{self.method} {self.type}/{self.id} {self.if_match or ''}"
         return [RepeatKey(f"digest:{self.caller}:{what}:{self.digest}", _REPEATS_LAST)]
@@ -59,6 +73,13 @@ class Asked:
             return []
         key = f"key:{self.caller}:{self.method} {self.type}:{self.idempotency_key}"
         return [RepeatKey(key, _REPEATS_LAST, self.digest)]
+
+
+def is_unconditional(entry: Entry) -> bool:
+    """Whether this entry, done again, would be done twice, or refused."""
+    if entry.method == "POST":
+        return not entry.if_none_exist
+    return entry.method == "PUT" and not entry.query
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +96,26 @@ def read_entries(asked: Asked, *, base_url: str) -> tuple[Entry, ...]:
 
     Raises ResourceRejected with every issue found, each at its place.
     """
-    resource = parse_json(asked.body)
-    if asked.if_none_exist:
-        raise ResourceRejected(
-            issues=[
-                Issue(
-                    "",
-                    "If-None-Exist is not supported.",
-                    code="not-supported",
-                    rule="if-none-exist",
-                )
-            ]
-        )
-    if asked.type:
-        issues = _single_issues(asked, resource)
-        entries: tuple[Entry, ...] = (
+    if not asked.type:
+        bundle = parse_json(asked.body)
+        entries = read_transaction(bundle, bases=[base_url])
+        issues = [issue for entry in entries for issue in _entry_issues(entry, entries)]
+    else:
+        resource = None if asked.method == "DELETE" else parse_json(asked.body)
+        issues = [] if resource is None else _single_issues(asked, resource) + issues_of(resource)
+        entries = (
             Entry(
                 index=0,
                 full_url=None,
                 method=asked.method,
                 type=asked.type,
                 id=asked.id or None,
+                query=asked.query or None,
                 if_match=asked.if_match,
+                if_none_exist=asked.if_none_exist or None,
                 resource=resource,
             ),
         )
-        issues += issues_of(resource)
-    else:
-        entries = read_transaction(resource, bases=[base_url])
-        issues = [issue for entry in entries for issue in _entry_issues(entry, entries)]
     if issues:
         raise ResourceRejected(issues=issues)
     return entries
@@ -117,10 +129,16 @@ def with_ids(
     `buckets` gives the bucket of each by its place in the request.
     """
     named = [
-        replace(entry, id=next_id(buckets[entry.index])) if entry.method == "POST" else entry
+        replace(entry, id=next_id(buckets[entry.index]))
+        if entry.method == "POST" and entry.resource is not None
+        else entry
         for entry in entries
     ]
-    new_names = {e.full_url: f"{e.type}/{e.id}" for e in named if e.full_url and e.method == "POST"}
+    new_names = {
+        e.full_url: f"{e.type}/{e.id}"
+        for e in named
+        if e.full_url and (e.method == "POST" or e.full_url.startswith("urn:"))
+    }
     return tuple(
         replace(
             entry,
@@ -155,7 +173,7 @@ def buckets_of_entries(
     by_name = {e.full_url: e.resource for e in entries if e.full_url and e.resource}
 
     def own_bucket(entry: Entry) -> int | None:
-        if entry.method == "PUT":
+        if entry.method != "POST" or entry.resource is None:
             return bucket_of(entry.type, str(entry.id))
         if entry.type == "Patient" and entry.full_url in members:
             return members[entry.full_url]
@@ -212,7 +230,7 @@ def _single_issues(asked: Asked, resource: Json) -> list[Issue]:
         issues.append(
             Issue("", f"The body is not a {asked.type}.", code="structure", rule="resource-type")
         )
-    if asked.method == "PUT" and resource.get("id") != asked.id:
+    if asked.method == "PUT" and not asked.query and resource.get("id") != asked.id:
         issues.append(
             Issue(
                 f"{asked.type}.id",
@@ -225,11 +243,13 @@ def _single_issues(asked: Asked, resource: Json) -> list[Issue]:
 
 def _entry_issues(entry: Entry, entries: Sequence[Entry]) -> list[Issue]:
     place = f"Bundle.entry[{entry.index}]"
-    if entry.query or entry.if_none_exist or entry.type not in WRITABLE.get(entry.method, ()):
+    if entry.method in ("GET", "HEAD"):
+        return []  # read by the door, once all writes are stored
+    if entry.type not in WRITABLE[entry.method]:
         message = "This interaction is not supported in a transaction."
         return [Issue(f"{place}.request", message, code="not-supported", rule="not-supported")]
     if entry.resource is None:
-        return [Issue(f"{place}.resource", "The entry has no resource.", rule="no-resource")]
+        return []  # a deletion; `read_transaction` refuses other entries without
     known = [e.full_url for e in entries if e.full_url]
     dangling = [
         Issue(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fhir_hub_bridge.errors import VersionConflict
+from fhir_hub_bridge.errors import RuleBroken, VersionConflict
 from fhir_hub_bridge.fhir.bundle import Entry
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.reference import Reference, local, parse_reference
@@ -38,6 +38,7 @@ class FhirWork:
     sent: Mapping[str, Json] = field(default_factory=dict)  # what is new in it, by Type/id
     writes: Writes = field(default_factory=Writes)
     versions: dict[str, int] = field(default_factory=dict)  # written so far, by Type/id
+    revived: set[str] = field(default_factory=set)  # those that had been deleted before
     _found: dict[str, Stored | None] = field(default_factory=dict)
 
     def local(self, text: str) -> Reference | None:
@@ -57,6 +58,16 @@ class FhirWork:
         if name not in self._found:
             self._found[name] = find(self.conn, here.type, here.id)
         return self._found[name]
+
+    def held(self, type_: str, id_: str) -> Stored | None:
+        """A stored resource as it is now, held until the transaction ends."""
+        found = find(self.conn, type_, id_, lock=True)
+        self._found[f"{type_}/{id_}"] = found
+        return found
+
+    def forget(self, reference: str) -> None:
+        """It was deleted: it is not found any more."""
+        self._found[reference] = None
 
     def resource(self, text: str) -> Json | None:
         """A resource sent along or stored, by a reference to it."""
@@ -125,20 +136,18 @@ class FhirWork:
         )
 
 
-def references_in(value: object) -> list[str]:
-    """Every literal reference in a resource."""
-    if isinstance(value, Mapping):
-        own = [str(value["reference"])] if isinstance(value.get("reference"), str) else []
-        return own + [text for child in value.values() for text in references_in(child)]
-    if isinstance(value, list):
-        return [text for child in value for text in references_in(child)]
-    return []
-
-
-def check_version(entry: Entry, stored: Stored) -> None:
+def check_version(entry: Entry, current: int) -> None:
     """Raise VersionConflict where If-Match names another version than the current one."""
-    if entry.if_match is not None and entry.if_match != stored.version:
-        raise VersionConflict(f"The current version is {stored.version}, not {entry.if_match}.")
+    if entry.if_match is not None and entry.if_match != current:
+        raise VersionConflict(f"The current version is {current}, not {entry.if_match}.")
+
+
+def check_writer(work: FhirWork, stored: Stored) -> None:
+    """Raise RuleBroken unless the caller sent it; the bridge's own copies are changed by nobody."""
+    written_here = bool(stored.referral_id) and not stored.source
+    other = bool(stored.source) and stored.source != str(work.caller.partner or "")
+    if written_here or other:
+        raise RuleBroken("wrong-party", f"This {stored.type} was written by another party.")
 
 
 def cin_systems(partners: Sequence[Partner]) -> frozenset[str]:

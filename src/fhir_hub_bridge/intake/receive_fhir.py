@@ -4,17 +4,23 @@ One request is one transaction, all or nothing. A Task that asks for fulfilment 
 when it is created, or once an update names a party known here;
 a change of a tracked Task is what its sender tells about it; both go through `record_referral`.
 Anything else is stored as sent. The same request again gets the first answer and stores nothing.
+Reads in a transaction are the door's to answer, once its writes are stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Final
 
-from fhir_hub_bridge.errors import AlreadyAnswered, RuleBroken, Unknown
+from fhir_hub_bridge.errors import AlreadyAnswered, Unknown
 from fhir_hub_bridge.fhir.bundle import Entry, EntryResponse, transaction_response
-from fhir_hub_bridge.fhir.codec import to_bytes
+from fhir_hub_bridge.fhir.codec import Json, parse_json, to_bytes
 from fhir_hub_bridge.fhir.dates import format_instant
+from fhir_hub_bridge.fhir.reference import parse_reference
+from fhir_hub_bridge.intake.conditions import settled
+from fhir_hub_bridge.intake.delete_resource import delete_resource
+from fhir_hub_bridge.intake.dialects import in_todays_words_where_tracked
 from fhir_hub_bridge.intake.fhir_request import (
     Answered,
     Asked,
@@ -22,7 +28,7 @@ from fhir_hub_bridge.intake.fhir_request import (
     read_entries,
     with_ids,
 )
-from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, cin_systems
+from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, check_writer, cin_systems
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.intake.task_changed import change_task
 from fhir_hub_bridge.intake.task_posted import (
@@ -34,10 +40,26 @@ from fhir_hub_bridge.intake.task_posted import (
 from fhir_hub_bridge.referral.model import Party
 from fhir_hub_bridge.referral.parties import Partner, registered
 from fhir_hub_bridge.store.partners import all_partners
-from fhir_hub_bridge.store.repeats import FirstAnswer, first_answer, remember
-from fhir_hub_bridge.store.resources import NewVersion, Stored, batches_of, read, unstamped
+from fhir_hub_bridge.store.repeats import (
+    FirstAnswer,
+    RepeatKey,
+    first_answer,
+    forget,
+    remember,
+)
+from fhir_hub_bridge.store.resources import (
+    NewVersion,
+    Stored,
+    batches_of,
+    last_version,
+    read,
+    read_many,
+    unstamped,
+)
 from fhir_hub_bridge.store.transaction import Store
 from fhir_hub_bridge.store.unit import Connection
+
+_READS: Final = ("GET", "HEAD")
 
 __all__ = ["Answered", "Asked", "receive"]
 
@@ -58,32 +80,41 @@ async def receive(asked: Asked, *, store: Store, recording: Recording) -> Answer
 def _receive(
     conn: Connection, asked: Asked, entries: Sequence[Entry], recording: Recording
 ) -> Answered:
-    """The unit. 1. Same body before?  2. Ids.  3. Same referral, or same key, before?
-    4. Each Task.  5. The rest as sent.  6. Answer."""
-    now = recording.now
-    before = first_answer(conn, asked.body_keys(entries), now=now)
+    """The unit. 1. Same body before?  2. Conditions, ids.  3. Same referral, or same key, before?
+    4. Deletions.  5. Each Task.  6. The rest as sent.  7. Answer."""
+    now, asked_for = recording.now, entries
+    before = _answer_before(conn, asked.body_keys(asked_for), now=now)
     if before is not None:
-        return Answered(before.status, before.body, before.headers)
+        return before
+    entries = settled(conn, entries, base_url=recording.base_url, now=now, in_bundle=not asked.type)
     partners = all_partners(conn)
     work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
+    writes = [entry for entry in entries if entry.method not in _READS]
     buckets = buckets_of_entries(
-        entries,
+        writes,
         cin_systems=cin_systems(partners),
         stored=work.resource,
         otherwise=recording.seed.hex(),
     )
-    entries = with_ids(entries, next_id=recording.minter("entries"), buckets=buckets)
-    new = (entry for entry in entries if entry.method == "POST")
-    work.sent = {f"{e.type}/{e.id}": e.resource for e in new if e.resource}
-    opening = [entry for entry in entries if opens_referral(work, entry)]
-    opening_at = {entry.index for entry in opening}
+    writes = list(with_ids(writes, next_id=recording.minter("entries"), buckets=buckets))
+    work.sent = {
+        f"{e.type}/{e.id}": e.resource for e in writes if e.method == "POST" and e.resource
+    }
+    opening_at = {entry.index for entry in writes if opens_referral(work, entry)}
+    writes = in_todays_words_where_tracked(work, writes, opening_at=opening_at)
+    opening = [entry for entry in writes if entry.index in opening_at]
     names = referral_keys(work, opening)
     # the key of the request counts only where its referrals have no names of their own
     keys = [] if names and all(names) else asked.client_keys()
-    before = answered_before(work, opening, names) or first_answer(conn, keys, now=now)
+    first = answered_before(work, opening, names)
+    before = Answered(first.status, first.body, first.headers) if first else None
+    before = before or _answer_before(conn, keys, now=now)
     if before is not None:
-        return Answered(before.status, before.body, before.headers)
-    tasks = [entry for entry in entries if entry.type == "Task" and entry.resource is not None]
+        return before
+    for entry in writes:
+        if entry.method == "DELETE":
+            delete_resource(work, entry)
+    tasks = [entry for entry in writes if entry.type == "Task" and entry.resource is not None]
     for entry in tasks:
         # the next Task may be of the same member or referral: it must find what this one wrote
         work.writes.flush(conn)
@@ -91,39 +122,65 @@ def _receive(
             open_referral(work, entry, stored=_before(work, entry), only=len(tasks) == 1)
         elif entry.method == "PUT":
             _take_update(work, entry, only=len(tasks) == 1)
-    for entry in entries:
-        if f"{entry.type}/{entry.id}" not in work.versions:
-            _take_as_sent(work, entry)
+    for entry in writes:
+        if entry.resource is not None and f"{entry.type}/{entry.id}" not in work.versions:
+            _take_as_sent(work, entry, entry.resource)
     work.writes.flush(conn)
-    answered = _answer(work, entries)
-    first = FirstAnswer(answered.status, answered.headers, answered.body)
+    by_index = {entry.index: entry for entry in (*entries, *writes)}
+    answered = _answer(work, [by_index[index] for index in sorted(by_index)])
+    kept = FirstAnswer(answered.status, answered.headers, answered.body)
     own = [key for one in names for key in one]
-    remember(conn, [*asked.body_keys(entries), *keys, *own], first, now=now)
+    remember(conn, [*asked.body_keys(asked_for), *keys, *own], kept, now=now)
     return answered
+
+
+def _answer_before(
+    conn: Connection, keys: Sequence[RepeatKey], *, now: datetime
+) -> Answered | None:
+    """The first answer to the same request, unless all that it gave the address of is deleted."""
+    first = first_answer(conn, keys, now=now)
+    if first is None:
+        return None
+    made = set(_made_by(first))
+    if made and not read_many(conn, made):
+        forget(conn, keys)
+        return None
+    return Answered(first.status, first.body, first.headers)
+
+
+def _made_by(first: FirstAnswer) -> Iterator[tuple[str, str]]:
+    """The resources that an answer gives the addresses of."""
+    addresses = [first.headers.get("Location", "")]
+    if not addresses[0]:
+        entries = parse_json(first.body).get("entry", [])
+        addresses = [entry["response"].get("location", "") for entry in entries]
+    for address in addresses:
+        found = parse_reference(address)
+        if found is not None:
+            yield found.type, found.id
 
 
 def _take_update(work: FhirWork, entry: Entry, *, only: bool) -> None:
     """Record what an update of a tracked Task says; others are stored as sent later on."""
     assert entry.resource is not None  # noqa: S101  # the caller filtered
     stored = work.stored(f"Task/{entry.id}")
-    if stored is None:
-        raise Unknown("There is no Task with this id.")
-    if stored.referral_id:
+    if stored is not None and stored.referral_id:
         change_task(work, entry, entry.resource, stored, only=only)
 
 
-def _take_as_sent(work: FhirWork, entry: Entry) -> None:
-    assert entry.resource is not None  # noqa: S101  # read_entries refuses entries without
+def _take_as_sent(work: FhirWork, entry: Entry, body: Json) -> None:
     stored = _before(work, entry)
     version = stored.version + 1 if stored else 1
+    if stored is None and entry.method == "PUT":
+        version = _version_after_deletion(work, entry)
     new = NewVersion(
-        unstamped(entry.resource),
+        unstamped(body),
         version,
         work.recording.now,
         stored.source if stored else str(work.caller.partner or ""),
         stored.referral_id if stored else "",
         entry.method,
-        reindex=stored is not None,
+        reindex=version > 1,
     )
     work.writes.add(batches_of(work.conn, [new]))
     work.versions[f"{entry.type}/{entry.id}"] = version
@@ -133,46 +190,64 @@ def _before(work: FhirWork, entry: Entry) -> Stored | None:
     """What an update as sent goes on from; the caller must have written it."""
     if entry.method != "PUT":
         return None
-    stored = work.stored(f"{entry.type}/{entry.id}")
-    if stored is None:
-        raise Unknown(f"There is no {entry.type} with this id.")
-    check_version(entry, stored)
-    _check_writer(work, stored)
+    stored = work.held(entry.type, str(entry.id))
+    if stored is not None:
+        check_version(entry, stored.version)
+        check_writer(work, stored)
     return stored
 
 
+def _version_after_deletion(work: FhirWork, entry: Entry) -> int:
+    """An update brings a deleted resource back; one that never was is not created by it."""
+    last = last_version(work.conn, entry.type, str(entry.id))
+    if not last:
+        raise Unknown(f"There is no {entry.type} with this id; create it with POST.")
+    check_version(entry, last)
+    work.revived.add(f"{entry.type}/{entry.id}")
+    return last + 1
+
+
 def _answer(work: FhirWork, entries: Sequence[Entry]) -> Answered:
-    now = work.recording.now
+    """The answer; `entries` in the order in which they came."""
     if not work.asked.type:
-        in_order = sorted(entries, key=lambda entry: entry.index)
-        responses = [_entry_response(work, entry, now) for entry in in_order]
+        responses = [_entry_response(work, entry) for entry in entries]
         return Answered(200, to_bytes(transaction_response(responses)))
     (entry,) = entries
+    if entry.method == "DELETE":
+        version = work.versions.get(f"{entry.type}/{entry.id}")
+        return Answered(204, b"", {"ETag": f'W/"{version}"'} if version else {})
     found = read(work.conn, entry.type, str(entry.id))
     location = f"{work.recording.base_url}/{entry.type}/{entry.id}/_history/{found.version}"
     headers = {"ETag": f'W/"{found.version}"', "Location": location}
-    return Answered(201 if entry.method == "POST" else 200, found.body, headers)
+    return Answered(201 if _created(work, entry) else 200, found.body, headers)
 
 
-def _entry_response(work: FhirWork, entry: Entry, now: datetime) -> EntryResponse:
-    version = work.versions[f"{entry.type}/{entry.id}"]
+def _entry_response(work: FhirWork, entry: Entry) -> EntryResponse:
+    """A read's place is kept; the door fills it."""
+    if entry.method in _READS:
+        return EntryResponse("200 OK")
+    reference = f"{entry.type}/{entry.id}"
+    version = work.versions.get(reference)
+    if entry.method == "DELETE":
+        return EntryResponse("204 No Content", etag=f'W/"{version}"' if version else None)
+    at = work.recording.now
+    if version is None:
+        found = read(work.conn, entry.type, str(entry.id))
+        version, at = found.version, found.last_updated
     return EntryResponse(
-        status="201 Created" if entry.method == "POST" else "200 OK",
-        location=f"{entry.type}/{entry.id}/_history/{version}",
+        status="201 Created" if _created(work, entry) else "200 OK",
+        location=f"{reference}/_history/{version}",
         etag=f'W/"{version}"',
-        last_modified=format_instant(now),
+        last_modified=format_instant(at),
     )
+
+
+def _created(work: FhirWork, entry: Entry) -> bool:
+    made = entry.method == "POST" and entry.resource is not None
+    return made or f"{entry.type}/{entry.id}" in work.revived
 
 
 def _caller(asked: Asked, partners: Sequence[Partner], recording: Recording) -> Party:
     wanted = asked.caller or recording.operator
     partner = registered(wanted, partners)
     return partner.party if partner else Party()
-
-
-def _check_writer(work: FhirWork, stored: Stored) -> None:
-    """A resource is changed by the party that sent it; the bridge's own copies by nobody."""
-    written_here = bool(stored.referral_id) and not stored.source
-    other = bool(stored.source) and stored.source != str(work.caller.partner or "")
-    if written_here or other:
-        raise RuleBroken("wrong-party", f"This {stored.type} was written by another party.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fhir_hub_bridge.errors import Conflict, RuleBroken
 from fhir_hub_bridge.fhir.bundle import Entry
 from fhir_hub_bridge.fhir.codec import Json
+from fhir_hub_bridge.fhir.reference import references_in
 from fhir_hub_bridge.fhir.task_states import (
     REQUESTER,
     TARGET,
@@ -15,7 +16,7 @@ from fhir_hub_bridge.fhir.task_states import (
     check_transition,
     normalised,
 )
-from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, references_in
+from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version
 from fhir_hub_bridge.intake.record_referral import Given, resource_ids
 from fhir_hub_bridge.mapping.task_change import TaskChange, read_change
 from fhir_hub_bridge.referral.model import Assign, Decide, Party, Referral, ReferralUpdate
@@ -33,7 +34,7 @@ def change_task(
     reference = f"Task/{entry.id}"
     referral = load(work.conn, stored.referral_id, lock=True)
     stored = read(work.conn, "Task", stored.id)  # as it is now that the lock is held
-    check_version(entry, stored)
+    check_version(entry, stored.version)
     before, after = unstamped(stored.parsed()), unstamped(incoming)
     provider = _provider_of(stored.id, referral)
     is_old_copy = _is_old_copy(entry, incoming, stored)
@@ -44,6 +45,7 @@ def change_task(
         who=str(work.caller.partner or "an unknown party"),
         is_old_copy=is_old_copy,
     )
+    _check_new_owner(work, before, after, plan=referral.referral.plan)
     change = read_change(before, after, provider=provider, reading=work.reading())
     if is_old_copy and _may_undo(change):
         raise _moved_on()
@@ -56,6 +58,21 @@ def change_task(
     update = ReferralUpdate(work.told(work.caller), change.acts)
     work.record(update, referral, given, salt=entry.id or "")
     work.versions.setdefault(reference, stored.version)
+
+
+def _check_new_owner(work: FhirWork, before: Json, after: Json, *, plan: Party) -> None:
+    """An open call is claimed by its plan, or by a hub that acts for the plan.
+
+    A provider does not claim: the plan decides and assigns first.
+    """
+    if "owner" in before or "owner" not in after:
+        return
+    owner = work.party(after["owner"])
+    partner = work.partner(owner)
+    acts_for = partner.acts_for if partner else ()
+    if not (plan.is_named and owner.is_same_as(plan)) and plan.partner not in acts_for:
+        message = "The owner of this Task is its plan, or a hub that acts for the plan."
+        raise RuleBroken("owner-no-plan", message, place="Task.owner")
 
 
 def _is_old_copy(entry: Entry, incoming: Json, stored: Stored) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import replace
 from fhir_hub_bridge.errors import Conflict, Issue, ResourceRejected, RuleBroken
 from fhir_hub_bridge.fhir.bundle import Entry
 from fhir_hub_bridge.fhir.codec import Json, parse_json
+from fhir_hub_bridge.fhir.reference import references_in
 from fhir_hub_bridge.fhir.task_states import NEW, REQUESTER, check_transition, normalised
 from fhir_hub_bridge.intake.fhir_request import requester_keys
-from fhir_hub_bridge.intake.fhir_work import FhirWork, references_in
+from fhir_hub_bridge.intake.fhir_work import FhirWork
 from fhir_hub_bridge.intake.record_referral import Given
 from fhir_hub_bridge.mapping.fhir_to_referral import is_fulfilment, read_referral
 from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds
@@ -90,6 +91,7 @@ def open_referral(work: FhirWork, entry: Entry, *, stored: Stored | None, only: 
         task=str(task["id"]),
         coverage=_coverage(work, request),
     )
+    _hold_what_it_rests_on(work, ids)
     mine = set(ids.references())
     taken = work.taken(None if only else mine)
     # `received`, which older systems send, is kept as the `requested` it means
@@ -103,6 +105,14 @@ def open_referral(work: FhirWork, entry: Entry, *, stored: Stored | None, only: 
     told = work.told(work.caller if work.asked.caller else refer.requester)
     found = {reference: stored} if stored else {}
     work.record(ReferralUpdate(told, (refer,)), None, given, salt=entry.id or "", found=found)
+
+
+def _hold_what_it_rests_on(work: FhirWork, ids: ResourceIds) -> None:
+    """Whoever deletes the stored person or request now waits, and then sees the referral."""
+    for type_, id_ in (("Patient", ids.patient), ("ServiceRequest", ids.service_request)):
+        if f"{type_}/{id_}" not in work.sent and work.held(type_, id_) is None:
+            message = "It points at what is not here."
+            raise ResourceRejected(issues=[Issue(type_, message, rule="dangling-reference")])
 
 
 def _keys(work: FhirWork, task: Json) -> list[RepeatKey]:

@@ -165,6 +165,8 @@ _RULES = {
     "not-a-provider": "A referral is given to a provider, or to a hub.",
     "no-referral": "What is told belongs to a referral that is known.",
     "not-assigned": "Only a provider that the referral was assigned to reports on it.",
+    "owner-no-plan": "A referral's Task is its plan's, or that of a hub acting for the plan.",
+    "part-of-referral": "What a referral rests on is kept as evidence.",
     "provider-unknown": "An assignment names its provider.",
     "reason-needs-text": "This closure reason needs a few words of explanation.",
     "reason-without-closure": "A closure reason is given only with a closed loop.",

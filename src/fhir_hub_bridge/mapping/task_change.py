@@ -25,11 +25,11 @@ S = ReferralStatus
 OWNED = ("status", "statusReason", "businessStatus", "output", "lastModified", "executionPeriod")
 """The elements of a tracked Task that the rules own."""
 
-FIXED = ("requester", "owner", "for", "focus", "code", "intent")
+FIXED = ("requester", "for", "focus", "code", "intent")
 """The elements of a tracked Task that no update may change or add."""
 
-LINKS = ("partOf", "groupIdentifier", "basedOn")
-"""Those that an update may add but not change."""
+LINKS = ("owner", "partOf", "groupIdentifier", "basedOn")
+"""Those that an update may add but not change; who may become the owner, `intake` checks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
-"""Requests that were answered before: the same request again gets the first answer."""
+"""Requests that were answered before: the same request again gets the first answer.
+
+And requests with one and the same condition, which wait for each other here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,6 +19,8 @@ from fhir_hub_bridge.store.instants import to_micros
 from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import answered_request
+
+_CONDITION_KEPT = timedelta(days=1)
 
 _HEADERS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 
@@ -94,3 +99,33 @@ def remember(
         insert_all(conn, [Batch(answered_request, rows)])
     except IntegrityError as error:
         raise AlreadyAnswered from error
+
+
+def forget(conn: Connection, keys: Sequence[RepeatKey]) -> None:
+    """Drop what was answered under these keys: it counts no more."""
+    columns = answered_request.c
+    pairs = [(bucket_of_key(key.key), key.key) for key in keys]
+    if pairs:
+        conn.execute(delete(answered_request).where(among([columns.bucket, columns.key], pairs)))
+
+
+def hold_conditions(conn: Connection, conditions: Collection[str], *, now: datetime) -> None:
+    """Keep others with one of these conditions waiting until the transaction ends.
+
+    Held in one order. Who searches after it finds what the one before has created.
+    """
+    keys = sorted(f"condition:{condition}" for condition in set(conditions))
+    rows = [
+        {
+            "bucket": bucket_of_key(key),
+            "key": key,
+            "digest": "",
+            "status": 0,
+            "headers": "{}",
+            "body": b"",
+            "answered_at": to_micros(now),
+            "expires_at": to_micros(now + _CONDITION_KEPT),
+        }
+        for key in keys
+    ]
+    insert_all(conn, [Batch(answered_request, rows, replace=("bucket", "key"))])

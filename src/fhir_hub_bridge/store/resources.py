@@ -1,7 +1,8 @@
 """FHIR resources as stored: the current version of each, and every version ever.
 
 Bodies are stored with the id, version and time the server owns, as the bytes that will be served.
-Versions are written by `save` alone; a version number taken by another is a VersionConflict.
+Versions are written by `save` and, the last one of a deleted resource, by `bury`; a version number
+taken by another is a VersionConflict. After: `resource_history`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, RowMapping, Table, bindparam, delete, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
-from fhir_hub_bridge.errors import Unknown, VersionConflict
+from fhir_hub_bridge.errors import Gone, Unknown, VersionConflict
 from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_bytes
 from fhir_hub_bridge.fhir.search import index_values
 from fhir_hub_bridge.store.buckets import bucket_of
@@ -22,6 +33,9 @@ from fhir_hub_bridge.store.instants import from_micros, to_micros
 from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import resource, resource_version, search_token
+
+DELETED = "DELETE"
+"""The method of a version that ends a resource."""
 
 _KEY = ("bucket", "type", "id")
 
@@ -32,7 +46,7 @@ _FIND_LOCKED = _FIND.with_for_update()
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One stored version of a resource."""
+    """One stored version of a resource; the `body` of a deletion is empty."""
 
     type: str
     id: str
@@ -47,6 +61,11 @@ class Stored:
     def reference(self) -> str:
         """`Type/id`."""
         return f"{self.type}/{self.id}"
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether this version says that the resource is gone."""
+        return self.method == DELETED
 
     def parsed(self) -> Json:
         """The body as JSON values."""
@@ -100,7 +119,7 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
             before.append(key)
         newest[key] = (new, row)
     if before:
-        conn.execute(delete(search_token).where(among(_key_columns(search_token), before)))
+        _forget_search_values(conn, before)
     current: list[dict[str, Any]] = []
     tokens: list[dict[str, Any]] = []
     for key, (new, row) in newest.items():
@@ -164,11 +183,38 @@ def find(conn: Connection, type_: str, id_: str, *, lock: bool = False) -> Store
 
 
 def read(conn: Connection, type_: str, id_: str) -> Stored:
-    """The current version. Raises Unknown."""
+    """The current version. Raises Unknown, Gone where it was deleted."""
     found = find(conn, type_, id_)
     if found is None:
+        if last_version(conn, type_, id_):
+            raise Gone(f"This {type_} was deleted.")
         raise Unknown(f"There is no {type_} with this id.")
     return found
+
+
+def last_version(conn: Connection, type_: str, id_: str) -> int:
+    """The number of the newest version ever stored, a deletion too; 0 where there is none."""
+    newest = _versions(type_, id_).with_only_columns(func.max(resource_version.c.version))
+    return conn.execute(newest).scalar_one() or 0
+
+
+def bury(conn: Connection, stored: Stored, *, at: datetime) -> int:
+    """Delete a resource: its versions stay, a last one says that it is gone. Returns its number.
+
+    Raises VersionConflict when another writer took that number first.
+    """
+    key = (bucket_of(stored.type, stored.id), stored.type, stored.id)
+    last = {
+        **dict(zip(_KEY, key, strict=True)),
+        "version": stored.version + 1,
+        "last_updated": to_micros(at),
+        "method": DELETED,
+        "body": b"",
+    }
+    insert_versions(conn, [Batch(resource_version, [last])])
+    conn.execute(delete(resource).where(among(_key_columns(resource), [key])))
+    _forget_search_values(conn, [key])
+    return stored.version + 1
 
 
 def read_many(conn: Connection, references: Iterable[tuple[str, str]]) -> dict[str, Stored]:
@@ -181,28 +227,51 @@ def read_many(conn: Connection, references: Iterable[tuple[str, str]]) -> dict[s
 
 
 def read_version(conn: Connection, type_: str, id_: str, version: int) -> Stored:
-    """One version ever stored. Raises Unknown."""
+    """One version ever stored. Raises Unknown, Gone where that version is its deletion."""
     query = _versions(type_, id_).where(resource_version.c.version == version)
     row = conn.execute(query).mappings().first()
     if row is None:
         raise Unknown(f"There is no such version of this {type_}.")
-    return stored_of(row)
+    found = stored_of(row)
+    if found.is_deletion:
+        raise Gone(f"This version of the {type_} is its deletion.")
+    return found
 
 
-def history(conn: Connection, type_: str, id_: str) -> list[Stored]:
-    """Every version, newest first. Raises Unknown where there is none."""
-    query = _versions(type_, id_).order_by(resource_version.c.version.desc())
-    found = [stored_of(row) for row in conn.execute(query).mappings()]
-    if not found:
+def history(
+    conn: Connection,
+    type_: str,
+    id_: str,
+    *,
+    since: datetime | None = None,
+    before: int | None = None,
+    limit: int | None = None,
+) -> list[Stored]:
+    """Every version, newest first, its deletion too; of numbers below `before`, stored `since`.
+
+    Raises Unknown where there never was one.
+    """
+    query = _versions(type_, id_)
+    if since is not None:
+        query = query.where(resource_version.c.last_updated >= to_micros(since))
+    if before is not None:
+        query = query.where(resource_version.c.version < before)
+    rows = conn.execute(query.order_by(resource_version.c.version.desc()).limit(limit)).mappings()
+    found = [stored_of(row) for row in rows]
+    if not found and not last_version(conn, type_, id_):
         raise Unknown(f"There is no {type_} with this id.")
     return found
+
+
+def _forget_search_values(conn: Connection, keys: Sequence[tuple[int, str, str]]) -> None:
+    conn.execute(delete(search_token).where(among(_key_columns(search_token), keys)))
 
 
 def _key_columns(table: Table) -> list[Column[Any]]:
     return [table.c[name] for name in _KEY]
 
 
-def _versions(type_: str, id_: str) -> Any:
+def _versions(type_: str, id_: str) -> Select[Any]:
     return select(resource_version).where(
         resource_version.c.bucket == bucket_of(type_, id_),
         resource_version.c.type == type_,

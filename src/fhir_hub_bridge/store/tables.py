@@ -128,9 +128,10 @@ resource_version = Table(  # every version ever stored, the current one too
     Column("id", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("last_updated", BigInteger, nullable=False),
-    Column("method", Text, nullable=False),  # POST or PUT
-    Column("body", LargeBinary, nullable=False),
+    Column("method", Text, nullable=False),  # POST, PUT or DELETE
+    Column("body", LargeBinary, nullable=False),  # empty for DELETE
     PrimaryKeyConstraint("bucket", "type", "id", "version"),
+    Index("resource_version_newest", "type", "last_updated", "id", "version"),
     info=_kind(ROUTED),
 )
 
@@ -268,5 +269,16 @@ answered_request = Table(  # the same request again gets the first answer
     Column("expires_at", BigInteger),  # none: a referral's own name counts for ever
     PrimaryKeyConstraint("bucket", "key"),
     Index("answered_request_expiring", "bucket", "expires_at"),
+    info=_kind(ROUTED),
+)
+
+received_body = Table(  # a request as it came, where what is stored is not what was sent
+    "received_body",
+    metadata,
+    Column("bucket", Integer, nullable=False),  # hashed from the digest
+    Column("digest", Text, nullable=False),  # SHA-256, as the evidence of events names it
+    Column("received_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("bucket", "digest"),
     info=_kind(ROUTED),
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fhir_hub_bridge.errors import ResourceRejected
 from fhir_hub_bridge.fhir.bundle import (
+    DeletedVersion,
     Entry,
     EntryResponse,
     HistoryVersion,
@@ -91,7 +92,8 @@ def test_bundle_without_entries_is_an_empty_transaction() -> None:
     [
         ("x", "", "bundle-request"),
         ({"resource": TASK}, "", "bundle-request"),
-        (an_entry("DELETE", "Task/t1"), ".request.method", "bundle-method"),
+        (an_entry("DELETE", "Task?identifier=s|1"), ".request.url", "bundle-url"),
+        (an_entry("DELETE", "Task/t1/_history/1"), ".request.url", "bundle-url"),
         (an_entry("PATCH", "Task/t1", TASK), ".request.method", "bundle-method"),
         (an_entry("FETCH", "Task/t1"), ".request.method", "bundle-method"),
         (an_entry("POST", "Patient", TASK), ".request.url", "bundle-url"),
@@ -117,7 +119,7 @@ def test_faulty_entry_is_refused_at_its_place(entry: Any, place: str, rule: str)
 
 
 def test_all_faults_are_told_at_once() -> None:
-    bundle = a_transaction(an_entry("DELETE", "Task/1"), {}, an_entry("PUT", "Task/t1", TASK))
+    bundle = a_transaction(an_entry("FETCH", "Task/1"), {}, an_entry("PUT", "Task/t1", TASK))
 
     assert [place for place, _ in refused(bundle)] == [
         "Bundle.entry[0].request.method",
@@ -130,12 +132,25 @@ def test_same_full_url_or_same_target_twice_is_refused() -> None:
         an_entry("POST", "Task", TASK, fullUrl="urn:uuid:1"),
         an_entry("PUT", "Task/t1", TASK, fullUrl="urn:uuid:1"),
         an_entry("PUT", "Task/t1", TASK, fullUrl="urn:uuid:2"),
+        an_entry("DELETE", "Task/t1"),
     )
 
     assert refused(bundle) == [
         ("Bundle.entry[1].fullUrl", "bundle-full-url"),
         ("Bundle.entry[2].request.url", "bundle-url"),
+        ("Bundle.entry[3].request.url", "bundle-url"),
     ]
+
+
+def test_deletions_come_first_and_reads_of_any_kind_last() -> None:
+    bundle = a_transaction(
+        an_entry("HEAD", "Task/t1"),
+        an_entry("GET", "Task/t1/_history/2"),
+        an_entry("PUT", "Task/t1", TASK),
+        an_entry("DELETE", "Task/t2"),
+    )
+
+    assert [entry.method for entry in read_transaction(bundle)] == ["DELETE", "PUT", "HEAD", "GET"]
 
 
 def test_more_than_500_entries_are_too_many() -> None:
@@ -186,7 +201,11 @@ def test_answers_are_valid_bundles() -> None:
         [task], base=BASE + "/", total=1, self_url=f"{BASE}/Task", outcome=operation_outcome([])
     )
     history = history_bundle(
-        [HistoryVersion(task, "PUT", "200 OK"), HistoryVersion(TASK, "POST", "201 Created")],
+        [
+            DeletedVersion("Task", "t1", 3, "2026-03-02T18:00:00.000Z"),
+            HistoryVersion(task, "PUT", "200 OK"),
+            HistoryVersion(TASK, "POST", "201 Created"),
+        ],
         base=BASE,
         total=2,
         self_url=f"{BASE}/Task/t1/_history",
@@ -202,8 +221,9 @@ def test_answers_are_valid_bundles() -> None:
     assert found["entry"][0]["fullUrl"] == f"{BASE}/Task/t1"
     assert [entry["search"]["mode"] for entry in found["entry"]] == ["match", "outcome"]
     assert [link["relation"] for link in history["link"]] == ["self", "next"]
-    assert history["entry"][0]["response"]["etag"] == 'W/"2"'
-    assert [entry["request"]["url"] for entry in history["entry"]] == ["Task/t1", "Task"]
+    assert "resource" not in history["entry"][0]
+    assert history["entry"][1]["response"]["etag"] == 'W/"2"'
+    assert [entry["request"]["url"] for entry in history["entry"]] == ["Task/t1", "Task/t1", "Task"]
 
 
 def test_empty_page_has_no_empty_array() -> None:

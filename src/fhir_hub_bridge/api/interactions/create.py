@@ -12,7 +12,10 @@ from fhir_hub_bridge.intake.receive_fhir import Asked, receive
 
 
 async def create(call: Call) -> Response:
-    """201 with Location and version; the first answer again for a request that was answered."""
+    """201 with Location and version; the first answer again for a request that was answered.
+
+    With If-None-Exist 200 and the one resource that matches, 412 where several do.
+    """
     headers = call.request.headers
     asked = Asked(
         method="POST",

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from fhir_hub_bridge.api.answers import answer
 from fhir_hub_bridge.api.call import Call
-from fhir_hub_bridge.fhir.bundle import HistoryVersion, history_bundle
-from fhir_hub_bridge.store import resources
-from fhir_hub_bridge.store.resources import Stored
+from fhir_hub_bridge.api.history_pages import history_answer, wanted_page
+from fhir_hub_bridge.store.resource_history import history_of_one
 
 
 async def history_instance(call: Call) -> Response:
     """200 with a history Bundle, newest version first. Raises Unknown."""
-    versions = await call.bridge.store.read(resources.history, call.type, call.id)
-    bundle = history_bundle(
-        map(_version, versions),
-        base=call.base,
-        total=len(versions),
-        self_url=f"{call.base}/{call.type}/{call.id}/_history",
+    wanted = wanted_page(call)
+    versions = await call.bridge.store.read_snapshot(
+        history_of_one,
+        call.type,
+        call.id,
+        limit=wanted.limit,
+        since=wanted.since,
+        before=wanted.before,
     )
-    return answer(bundle)
-
-
-def _version(stored: Stored) -> HistoryVersion:
-    status = "201 Created" if stored.version == 1 else "200 OK"
-    return HistoryVersion(stored.parsed(), method=stored.method, status=status)
+    return history_answer(call, versions, path=f"/{call.type}/{call.id}/_history")

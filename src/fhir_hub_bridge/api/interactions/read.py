@@ -13,4 +13,5 @@ from fhir_hub_bridge.store import resources
 async def read(call: Call) -> Response:
     """200 with the resource, 304 when the caller has this version. Raises Unknown."""
     stored = await call.bridge.store.read(resources.read, call.type, call.id)
-    return not_modified(stored) if is_known(call.request, stored.version) else stored_answer(stored)
+    known = is_known(call.request, stored.version, at=stored.last_updated)
+    return not_modified(stored) if known else stored_answer(stored)

@@ -1,22 +1,62 @@
-"""transaction: several writes, all or none. https://hl7.org/fhir/R4/http.html#transaction"""
+"""transaction: several writes, all or none, and reads. https://hl7.org/fhir/R4/http.html#transaction
+
+A batch comes by the same address. Beside: `batch`, whose way reads here take too.
+"""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
-from fhir_hub_bridge.api.answers import written_answer
+from fhir_hub_bridge.api.answers import STORED, answer, written_answer
 from fhir_hub_bridge.api.bodies import read_resource
+from fhir_hub_bridge.api.bundle_entries import ask, in_order, is_read, refusal_of
 from fhir_hub_bridge.api.call import Call
+from fhir_hub_bridge.api.interactions.batch import batch
+from fhir_hub_bridge.api.preconditions import Return, asked_return
+from fhir_hub_bridge.fhir.codec import Json, parse_json
+from fhir_hub_bridge.fhir.outcome import operation_outcome
 from fhir_hub_bridge.intake.receive_fhir import Asked, receive
 
 
 async def transaction(call: Call) -> Response:
-    """200 with a transaction-response Bundle, entry by entry in the order they came."""
+    """200 with a transaction-response Bundle, entry by entry in the order they came.
+
+    A read that fails fails all: each is tried before anything is written, and answered after.
+    """
+    body = await read_resource(call.request)
+    bundle = parse_json(body)
+    if bundle.get("type") == "batch":
+        return await batch(call, bundle)
+    reads = [(number, row) for number, row in in_order(bundle) if is_read(row)]
+    for _, row in reads:
+        tried = await ask(call, row)
+        if (refused := refusal_of(tried)) is not None:
+            return refused
     asked = Asked(
         method="POST",
-        body=await read_resource(call.request),
+        body=body,
         idempotency_key=call.request.headers.get("idempotency-key", ""),
         caller=call.caller,
     )
     written = await receive(asked, store=call.bridge.store, recording=call.bridge.recording())
-    return written_answer(written, "representation")
+    wanted = asked_return(call.request)
+    if not reads and wanted in (None, "minimal"):
+        return written_answer(written, "representation")
+    response = parse_json(written.body)
+    for number, row in reads:
+        response["entry"][number] = (await ask(call, row)).entry()
+    for entry in response.get("entry", []):
+        await _complete(call, entry, wanted)
+    return answer(response)
+
+
+async def _complete(call: Call, entry: Json, wanted: Return | None) -> None:
+    """The entry of a write with as much answer as `Prefer` asked for."""
+    location = entry["response"].get("location")
+    if location is None or "resource" in entry:
+        return
+    if wanted == "representation":
+        found = await ask(call, {"request": {"method": "GET", "url": location}})
+        entry |= {"resource": found.resource} if found.resource else {}
+    elif wanted == "OperationOutcome":
+        entry["response"]["outcome"] = operation_outcome([STORED], severity="information")

@@ -1,0 +1,23 @@
+"""history-system: what happened to all resources. https://hl7.org/fhir/R4/http.html#history"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+
+from fhir_hub_bridge.api.call import Call
+from fhir_hub_bridge.api.history_pages import history_answer, wanted_page
+from fhir_hub_bridge.api.registry import HISTORY_TYPE, RESOURCES
+from fhir_hub_bridge.store.resource_history import history_of_types
+
+_TYPES: Final = [served.type for served in RESOURCES if HISTORY_TYPE in served.interactions]
+
+
+async def history_system(call: Call) -> Response:
+    """200 with a history Bundle, newest version first, without a total."""
+    wanted = wanted_page(call)
+    versions = await call.bridge.store.read(
+        history_of_types, _TYPES, limit=wanted.limit, since=wanted.since, before=wanted.before
+    )
+    return history_answer(call, versions, path="/_history")
