@@ -95,7 +95,8 @@ def in_xml(answer: httpx.Response, status: int = 200) -> Json:
     """The resource of an answer that must be XML."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == FHIR_XML
-    assert int(answer.headers["content-length"]) == len(answer.content)
+    if "content-encoding" not in answer.headers:  # else the length is that of what was packed
+        assert int(answer.headers["content-length"]) == len(answer.content)
     assert answer.headers["x-request-id"]
     return parse_xml(answer.content)
 
@@ -184,7 +185,7 @@ async def test_every_kind_of_error_is_told_in_xml(
     cases = [
         (await client.get("/fhir/Patient/nobody", headers=IN_XML), 404, "not-found"),
         (await client.get("/fhir/Nonsense/1", headers=IN_XML), 404, "not-supported"),
-        (await client.delete("/fhir/Patient/1", headers=IN_XML), 405, "not-supported"),
+        (await client.delete("/fhir/Patient", headers=IN_XML), 405, "not-supported"),
         (await client.get("/fhir/Task?status:x=y", headers=IN_XML), 400, "value"),
         (await client.get("/fhir/Task", headers={**IN_XML, "X-Partner": "?"}), 403, "forbidden"),
         (await client.get("/fhir/Task", headers={**IN_XML, "Host": "evil"}), 421, "not-supported"),
@@ -343,21 +344,3 @@ async def test_pretty_answers_say_the_same(store: Store, client: httpx.AsyncClie
         assert pretty.content.count(b"\n") > 10 > plain.content.count(b"\n")
         assert to_bytes(read(pretty.content)) == to_bytes(read(plain.content))
         assert len(read(found.content)["entry"]) == 1
-
-
-async def test_what_xml_cannot_say_is_not_acceptable_to_read_and_told_in_json_when_written(
-    client: httpx.AsyncClient,
-) -> None:
-    div = '<div xmlns="http://www.w3.org/1999/xhtml">a<br>b</div>'
-    body = to_bytes(a_patient(text={"status": "generated", "div": div}))
-
-    written = await client.post(
-        "/fhir/Patient", content=body, headers={**IN_JSON, "Accept": FHIR_XML}
-    )
-    read = await client.get(written.headers["location"], headers={"Accept": FHIR_XML})
-
-    assert (written.status_code, written.headers["content-type"]) == (201, FHIR_JSON)
-    assert (read.status_code, read.headers["content-type"]) == (406, FHIR_JSON)
-    issue = read.json()["issue"][0]
-    assert issue["details"]["coding"][0]["code"] == "xml-unwritable"
-    assert issue["expression"] == ["Patient.text.div"]
