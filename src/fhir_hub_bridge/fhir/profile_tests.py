@@ -1,0 +1,159 @@
+"""The questions that a profile asks of one value: fixed, pattern, codes, targets, invariants.
+
+Each is made once, for one element, and asked as a function. Before: `value_sets`, `fhirpath`.
+After: `profile_compiler`. https://hl7.org/fhir/R4/elementdefinition.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from fhir_hub_bridge.errors import Severity
+from fhir_hub_bridge.fhir.codec import Json
+from fhir_hub_bridge.fhir.definitions import resource_types
+from fhir_hub_bridge.fhir.fhirpath import Invariant, Scope
+from fhir_hub_bridge.fhir.findings import Fault
+from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, Test, conforms, not_checked
+from fhir_hub_bridge.fhir.value_sets import CodeSet
+
+
+def is_fixed(wanted: Any, fault: Fault) -> Test:
+    """The value is this one, nothing more and nothing less."""
+    return lambda value, _kind, _judging: None if value == wanted else fault
+
+
+def has_pattern(wanted: Any, fault: Fault) -> Test:
+    """The value has at least what the pattern has."""
+    return lambda value, _kind, _judging: None if _holds(value, wanted) else fault
+
+
+def is_no_longer(most: int, fault: Fault) -> Test:
+    """A text has no more characters than that."""
+    return lambda value, _kind, _judging: (
+        fault if isinstance(value, str) and len(value) > most else None
+    )
+
+
+def is_bound(codes: CodeSet, fault: Fault) -> Test:
+    """A code, a Coding, or one coding of a concept is of the value set, as far as can be told."""
+
+    def test(value: Any, _kind: str, _judging: Judging) -> Fault | None:
+        answers = [codes.has(system, code) for system, code in _codes(value)]
+        if True in answers or None in answers:
+            return None
+        # An extension alone may say why there is no code: what is missing is no wrong one.
+        return None if not answers and isinstance(value, dict) and "extension" in value else fault
+
+    return test
+
+
+def is_told(codes: CodeSet, value_set: str) -> Test:
+    """Say where only the code's system could be judged."""
+    note = not_checked(f"whether the code is of {value_set}, since its code system is not held")
+
+    def test(value: Any, _kind: str, _judging: Judging) -> Fault | None:
+        answers = [codes.has(system, code) for system, code in _codes(value)]
+        return note if None in answers and True not in answers else None
+
+    return test
+
+
+def always(fault: Fault) -> Test:
+    """Say this of every value."""
+    return lambda _value, _kind, _judging: fault
+
+
+def holds(invariant: Invariant, fault: Fault) -> Test:
+    """An invariant is so."""
+
+    def test(value: Any, kind: str, judging: Judging) -> Fault | None:
+        truth = invariant.truth
+        if truth is None or truth([value], Scope(judging.resource, kind)) is not False:
+            return None
+        return fault
+
+    return test
+
+
+def refers_to(
+    types: frozenset[str], profiles: Sequence[tuple[str, str]], fault: Fault
+) -> Test:
+    """A Reference names a resource of one of some types, or one that keeps one of some profiles.
+
+    `profiles` are (type, canonical); they are asked where the resource lies at hand.
+    """
+    named_types = types | {kind for kind, _ in profiles}
+
+    def test(value: Any, kind: str, judging: Judging) -> Fault | None:
+        if kind != "Reference" or not isinstance(value, dict):
+            return None
+        named = _type_named(value)
+        if named is not None and named not in named_types:
+            return fault
+        resource = judging.resolved(value) if profiles or named is None else None
+        if resource is None:
+            return None
+        of = str(resource.get("resourceType"))
+        if of in types:
+            return None
+        wanted = [canonical for of_type, canonical in profiles if of_type == of]
+        held = [profile for each in wanted if (profile := judging.find(each))]
+        if not wanted or (len(held) == len(wanted) and not _keeps_one(held, resource, judging)):
+            return fault
+        return None
+
+    return test
+
+
+def _keeps_one(profiles: Sequence[Profile], resource: Json, judging: Judging) -> bool:
+    return any(
+        conforms(profile, resource, profile.type, judging.within(resource)) for profile in profiles
+    )
+
+
+_LITERAL: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/[A-Za-z0-9.-]{1,64}(?:/_history/[^/]+)?")
+
+
+def _type_named(reference: Json) -> str | None:
+    """The type that a Reference says it means, in its `type` or its URL."""
+    match = _LITERAL.fullmatch(str(reference.get("reference", "")))
+    if match is not None and match[1] in resource_types():
+        return match[1]
+    named = reference.get("type")
+    return named if isinstance(named, str) and named in resource_types() else None
+
+
+def type_named(reference: Any) -> str | None:
+    """The type that a Reference says it means; None if it does not, or is none."""
+    return _type_named(reference) if isinstance(reference, dict) else None
+
+
+def _holds(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(value, dict) and all(
+            key in value and _holds(value[key], part) for key, part in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return isinstance(value, list) and all(
+            any(_holds(each, part) for each in value) for part in wanted
+        )
+    return bool(value == wanted)
+
+
+def _codes(value: Any) -> Iterator[tuple[str | None, Any]]:
+    """The codes of a code, a Coding, a Quantity or a CodeableConcept, with their systems."""
+    if isinstance(value, str):
+        yield None, value
+    elif isinstance(value, dict):
+        codings = value.get("coding", [value] if "code" in value or "system" in value else ())
+        for coding in codings:
+            yield coding.get("system", ""), coding.get("code")
+
+
+def a_fault(
+    rule: str, message: str, *, of: str, code: str = "invariant", severity: Severity = "error"
+) -> Fault:
+    """A fault against a profile, which is named by its computer name."""
+    return Fault(rule, f"{message} (profile {of})", code, severity)
