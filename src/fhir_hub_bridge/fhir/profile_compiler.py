@@ -96,9 +96,21 @@ class _Compiler:
         return Check(
             tests=tuple(tests),
             advice=tuple(advice),
-            profiles=dict(_type_profiles(node, base)),
+            profiles=dict(_type_profiles(node)),
             children=tuple(self._children(node, children_of(base, kinds))),
         )
+
+    def identity(self, node: ProfiledElement, base: Element | None) -> Check:
+        """What makes a value one of a slice, by what the slice fixes of it; nothing else."""
+        pinned = tuple(self._value_tests(node, base))
+        bound = [test for is_advice, test in self._bindings(node, base) if not is_advice]
+        bases = children_of(base, _kinds(node, base))
+        children = []
+        for name, part in ({} if pinned else _with_choices(node, bases)).items():
+            below = self.identity(part, bases[name]) if name in bases else Check()
+            if not below.is_empty:
+                children.append(self._child_of(bases[name], check=below, is_needed=True))
+        return Check(tests=(*pinned, *(() if pinned else bound)), children=tuple(children))
 
     # --- an element's children
 
@@ -111,16 +123,8 @@ class _Compiler:
 
     def _child(self, node: ProfiledElement, base: Element) -> Child | None:
         check = self.check(node, base)
-        found = Child(
-            name=base.name,
-            is_choice=base.is_choice,
-            types={base.json_name(t): t.code for t in base.types or (ElementType(""),)},
-            check=None if check.is_empty else check,
-            slicing=self._slicing(node, base),
-        )
-        if node.min > base.min:
-            message = f"The element is required{_times(node.min)}."
-            found.missing = self._fault("profile-cardinality", message, code="required")
+        found = self._child_of(base, check=check, is_needed=node.min > base.min, least=node.min)
+        found.slicing = self._slicing(node, base)
         most = node.max
         if most is not None and (base.max is None or most < base.max):
             message = f"There may be {most} of this element at most." if most else _FORBIDDEN
@@ -134,7 +138,21 @@ class _Compiler:
             found.missing or found.too_many or found.wrong_type or found.slicing
         ):
             return None
+        found.settle()
         return found
+
+    def _child_of(
+        self, base: Element, *, check: Check, is_needed: bool, least: int = 1
+    ) -> Child:
+        message = f"The element is required{_times(least)}."
+        missing = self._fault("profile-cardinality", message, code="required")
+        return Child(
+            name=base.name,
+            is_choice=base.is_choice,
+            types={base.json_name(t): t.code for t in base.types or (ElementType(""),)},
+            missing=(least, missing) if is_needed else None,
+            check=None if check.is_empty else check,
+        )
 
     # --- slices
 
@@ -147,8 +165,13 @@ class _Compiler:
         slices = {n: self._slice(n, part, base, by) for n, part in node.slices.items()}
         urls = None
         if [(d.get("type"), d.get("path")) for d in by] == [("value", "url")]:
-            found = {url_of(part, self.library): slices[n] for n, part in node.slices.items()}
+            found = {url_of(node.slices[n], self.library): each for n, each in slices.items()}
             urls = None if "" in found else found
+        if rules == "open" and not said.get("ordered"):
+            # Of such a slice nothing is asked, so nobody needs to know what belongs to it.
+            slices = {n: s for n, s in slices.items() if s.check or s.least or s.most is not None}
+            if not slices:
+                return None
         stray = "No slice of the profile takes this value, and others are not allowed."
         order = "The values are not in the order of the profile's slices."
         return Slicing(
@@ -163,7 +186,7 @@ class _Compiler:
         self, name: str, node: ProfiledElement, base: Element, discriminators: list[Json]
     ) -> Slice:
         matchers = [
-            matcher_of(each, node, base, library=self.library, make_check=self.check)
+            matcher_of(each, node, base, library=self.library, make_check=self.identity)
             for each in discriminators
         ]
         check = self.check(node, base)
@@ -306,15 +329,10 @@ def _allowed(node: ProfiledElement, base: Element) -> frozenset[str] | None:
     return None if said & {"Resource", "DomainResource"} else said
 
 
-def _type_profiles(
-    node: ProfiledElement, base: Element | None
-) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _type_profiles(node: ProfiledElement) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The profiles of data types that the profile names and R4 does not."""
-    known = {t.profile for t in base.types} if base else set()
     for each in node.types:
-        profiles = tuple(
-            canonical for canonical in each.get("profile", ()) if core_type(canonical) not in known
-        )
+        profiles = tuple(each.get("profile", ()))
         if profiles and not any(core_type(canonical) for canonical in profiles):
             yield str(each["code"]), profiles
 

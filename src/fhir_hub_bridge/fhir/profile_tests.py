@@ -7,7 +7,7 @@ After: `profile_compiler`. https://hl7.org/fhir/R4/elementdefinition.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from fhir_hub_bridge.errors import Severity
@@ -26,7 +26,8 @@ def is_fixed(wanted: Any, fault: Fault) -> Test:
 
 def has_pattern(wanted: Any, fault: Fault) -> Test:
     """The value has at least what the pattern has."""
-    return lambda value, _kind, _judging: None if _holds(value, wanted) else fault
+    matches = pattern_of(wanted)
+    return lambda value, _kind, _judging: None if matches(value) else fault
 
 
 def is_no_longer(most: int, fault: Fault) -> Test:
@@ -58,6 +59,53 @@ def is_told(codes: CodeSet, value_set: str) -> Test:
         return note if None in answers and True not in answers else None
 
     return test
+
+
+def pattern_of(wanted: Any) -> Callable[[Any], bool]:
+    """Compile a pattern: a value's each element is as the pattern's, and of a list some member."""
+    if isinstance(wanted, dict) and all(isinstance(part, str) for part in wanted.values()):
+        texts = tuple(wanted.items())
+
+        def has_texts(value: Any) -> bool:
+            if not isinstance(value, dict):
+                return False
+            for key, text in texts:  # noqa: SIM110 - all() costs as much again
+                if value.get(key) != text:
+                    return False
+            return True
+
+        return has_texts
+    if isinstance(wanted, dict):
+        parts = tuple((key, pattern_of(part)) for key, part in wanted.items())
+
+        def has_parts(value: Any) -> bool:
+            if not isinstance(value, dict):
+                return False
+            for key, matches in parts:  # noqa: SIM110 - all() costs as much again
+                if key not in value or not matches(value[key]):
+                    return False
+            return True
+
+        return has_parts
+    if isinstance(wanted, list):
+        members = tuple(map(pattern_of, wanted))
+
+        def has_members(value: Any) -> bool:
+            return isinstance(value, list) and all(any(map(m, value)) for m in members)
+
+        return _has_member(members[0]) if len(members) == 1 else has_members
+    return lambda value: bool(value == wanted)
+
+
+def _has_member(matches: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def has_one(value: Any) -> bool:
+        if isinstance(value, list):
+            for each in value:
+                if matches(each):
+                    return True
+        return False
+
+    return has_one
 
 
 def always(fault: Fault) -> Test:
@@ -128,18 +176,6 @@ def _type_named(reference: Json) -> str | None:
 def type_named(reference: Any) -> str | None:
     """The type that a Reference says it means; None if it does not, or is none."""
     return _type_named(reference) if isinstance(reference, dict) else None
-
-
-def _holds(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(value, dict) and all(
-            key in value and _holds(value[key], part) for key, part in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return isinstance(value, list) and all(
-            any(_holds(each, part) for each in value) for part in wanted
-        )
-    return bool(value == wanted)
 
 
 def _codes(value: Any) -> Iterator[tuple[str | None, Any]]:

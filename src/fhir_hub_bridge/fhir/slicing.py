@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.fhir.definitions import Element, type_names
+from fhir_hub_bridge.fhir.definitions import Element, resource_types, type_names
 from fhir_hub_bridge.fhir.packages import Library
 from fhir_hub_bridge.fhir.profile_elements import (
     ProfiledElement,
@@ -134,6 +134,9 @@ def _by_value(
 
 
 def _all_right(check: Check, steps: Sequence[str]) -> Matcher:
+    if len(steps) == 1 and steps[0].isalpha():
+        return _right_below(check, steps[0])
+
     def matches(value: Any, kind: str, judging: Judging) -> bool | None:
         found = _at(value, kind, steps, judging)
         return any(_passes(check, each, of, judging) for each, of in found)
@@ -141,7 +144,24 @@ def _all_right(check: Check, steps: Sequence[str]) -> Matcher:
     return matches
 
 
+def _right_below(check: Check, name: str) -> Matcher:
+    """The same for the commonest path, one element that is no choice, without a detour."""
+
+    def matches(value: Any, kind: str, judging: Judging) -> bool | None:
+        child = value.get(name) if isinstance(value, dict) else None
+        if child is None or isinstance(child, list):
+            return any(_passes(check, v, of, judging) for v, of in _at(value, kind, [name], judging))
+        return _passes(check, child, "", judging)
+
+    return matches
+
+
 def _passes(check: Check, value: Any, kind: str, judging: Judging) -> bool:
+    if not check.children:
+        for test in check.tests:  # noqa: SIM110 - all() costs as much again
+            if test(value, kind, judging) is not None:
+                return False
+        return True
     found = judge(check, value, kind, judging)
     return not found or all(finding.fault.severity != "error" for finding in found)
 
@@ -176,6 +196,9 @@ def _by_type(node: ProfiledElement, steps: Sequence[str]) -> Matcher | None:
     if not kinds or "" in targets:
         return None
     wanted = targets or kinds
+    if len(steps) == 1 and steps[0].isalpha() and not wanted & resource_types():
+        names = {f"{steps[0]}{of[0].upper()}{of[1:]}" for of in wanted}
+        return lambda value, _kind, _judging: not names.isdisjoint(value)
 
     def matches(value: Any, kind: str, judging: Judging) -> bool | None:
         found = _at(value, kind, steps, judging)
