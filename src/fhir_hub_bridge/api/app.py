@@ -30,6 +30,7 @@ from fhir_hub_bridge.api.interactions.transaction import transaction
 from fhir_hub_bridge.api.interactions.update import update
 from fhir_hub_bridge.api.interactions.vread import vread
 from fhir_hub_bridge.api.media_types import check_accept
+from fhir_hub_bridge.api.operations.validate import validate
 from fhir_hub_bridge.api.registry import (
     CAPABILITIES,
     CREATE,
@@ -40,8 +41,10 @@ from fhir_hub_bridge.api.registry import (
     SYSTEM,
     TRANSACTION,
     UPDATE,
+    VALIDATE,
     VREAD,
     Interaction,
+    Operation,
 )
 from fhir_hub_bridge.errors import BridgeError, Misconfigured, StoreBusy
 from fhir_hub_bridge.store import schema
@@ -49,7 +52,7 @@ from fhir_hub_bridge.wiring import Bridge
 
 Run: TypeAlias = Callable[[Call], Awaitable[Response]]
 
-RUN: Final[Mapping[Interaction, Run]] = MappingProxyType(
+RUN: Final[Mapping[Interaction | Operation, Run]] = MappingProxyType(
     {
         CAPABILITIES: capabilities,
         CREATE: create,
@@ -58,10 +61,11 @@ RUN: Final[Mapping[Interaction, Run]] = MappingProxyType(
         SEARCH_TYPE: search_type,
         TRANSACTION: transaction,
         UPDATE: update,
+        VALIDATE: validate,
         VREAD: vread,
     }
 )
-"""Which function answers which interaction."""
+"""Which function answers which interaction or operation."""
 
 
 def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
@@ -84,10 +88,11 @@ def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
 def _fhir_routes(bridge: Bridge) -> Iterator[BaseRoute]:
     """One route for each path, so that a wrong method is told which ones are right."""
     paths: dict[str, dict[str, Callable[[Request], Awaitable[Response]]]] = {}
-    for type_, interactions in (
-        *((served.type, served.interactions) for served in RESOURCES),
+    served: list[tuple[str, tuple[Interaction | Operation, ...]]] = [
+        *((each.type, (*each.interactions, *each.operations)) for each in RESOURCES),
         ("", (CAPABILITIES, *SYSTEM)),
-    ):
+    ]
+    for type_, interactions in served:
         for interaction in interactions:
             run = RUN[interaction]
             for method, pattern in interaction.requests:

@@ -7,22 +7,26 @@ fhirpathpy. After: `profile_overlay`. https://hl7.org/fhirpath/N1/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.fhir.fhirpath_steps import (
-    NotCompiled,
-    Path,
-    Scope,
-    Truth,
-    compiled_truth,
-)
+from fhir_hub_bridge.fhir.fhirpath_steps import compiled_truth
+from fhir_hub_bridge.fhir.fhirpath_values import NotCompiled, Path, Scope, Truth
 
 # The functions that ask what a lone resource cannot answer: other resources, terminologies, time.
-_UNANSWERABLE: Final = ("resolve", "memberOf", "conformsTo", "now", "today", "timeOfDay", "subsumes")
+_UNANSWERABLE: Final = (
+    "resolve",
+    "memberOf",
+    "conformsTo",
+    "now",
+    "today",
+    "timeOfDay",
+    "subsumes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,19 @@ class Invariant:
     not_checked: str = ""
 
     def holds(self, element: Any, *, kind: str, resource: Json) -> bool:
-        """Whether it is so for an element of a type. Where FHIRPath says neither, it holds."""
+        """Whether it is so for an element of a type.
+
+        Where FHIRPath says neither, or the expression stumbles over what it finds, it holds.
+        """
         if self.truth is None:
             return True
-        return self.truth([element], Scope(resource, kind)) is not False
+        try:
+            return self.truth([element], Scope(resource, kind)) is not False
+        except _STUMBLES:
+            return True
+
+
+_STUMBLES: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error)
 
 
 @lru_cache(maxsize=4096)
@@ -46,7 +59,7 @@ def invariant(expression: str) -> Invariant:
     from fhirpathpy import parser  # slow to import, and many never meet a profile
 
     try:
-        tree = parser.parse(expression)["children"][0]
+        tree = parser.parse(expression)["children"][0]  # type: ignore[no-untyped-call]
     except Exception:  # noqa: BLE001 - the parser raises whatever its generator does
         return Invariant(expression, None, "the expression cannot be parsed")
     asked = _functions(tree)

@@ -55,9 +55,7 @@ def issue(finding: Finding, kind: str) -> Issue:
             # A name that can be no element's is not repeated: it may hold anything.
             place += f".{step}" if _ELEMENT.fullmatch(step) else ".?"
     fault = finding.fault
-    return Issue(
-        place, fault.message, code=fault.code, rule=fault.rule, severity=fault.severity
-    )
+    return Issue(place, fault.message, code=fault.code, rule=fault.rule, severity=fault.severity)
 
 
 _ELEMENT: Final = re.compile(r"_?[A-Za-z][A-Za-z0-9]{0,63}")

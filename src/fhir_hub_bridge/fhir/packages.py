@@ -6,9 +6,11 @@ of a definition stand side by side. After: `profiles`. https://hl7.org/fhir/R4/p
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,7 +72,7 @@ class PackageLimits:
     """How much a package may hold before it is refused."""
 
     packed_bytes: int = 32 * 1024 * 1024
-    unpacked_bytes: int = 512 * 1024 * 1024
+    unpacked_bytes: int = 256 * 1024 * 1024
     file_bytes: int = 32 * 1024 * 1024
     files: int = 20_000
 
@@ -119,7 +121,7 @@ def read_package(data: bytes, *, limits: PackageLimits = PackageLimits()) -> Pac
     manifest = _object(files.pop("package/package.json", b""))
     if manifest is None or not _is_name(manifest.get("name")):
         _refuse("package-layout", "There is no package/package.json with a name: no FHIR package.")
-    name, version = manifest["name"], manifest.get("version")
+    name, version = str(manifest["name"]), str(manifest.get("version", ""))
     if not _is_name(version):
         _refuse("package-layout", "The package.json names no version.")
     fhir_versions = manifest.get("fhirVersions") or manifest.get("fhir-version-list") or []
@@ -144,25 +146,37 @@ def _is_name(value: Any) -> bool:
 
 def _files(data: bytes, limits: PackageLimits) -> Iterator[tuple[str, bytes]]:
     """Yield the JSON files below `package/`, each only after it is known to be harmless."""
-    count = size = 0
+    unpacked = _unpacked(data, limits)
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            for member in archive:
-                count += 1
-                size += member.size
-                _check(member, count=count, size=size, limits=limits)
+        with tarfile.TarFile(fileobj=io.BytesIO(unpacked)) as archive:
+            for count, member in enumerate(archive, start=1):
+                _check(member, count=count, limits=limits)
                 if member.name.startswith("package/") and member.name.endswith(".json"):
                     file = archive.extractfile(member)
                     yield member.name, file.read() if file else b""
     except (tarfile.TarError, EOFError, OSError, ValueError):
-        _refuse("package-layout", "The file is not a gzipped tar archive.")
+        _refuse("package-layout", _NO_ARCHIVE)
 
 
-def _check(member: tarfile.TarInfo, *, count: int, size: int, limits: PackageLimits) -> None:
+_NO_ARCHIVE: Final = "The file is not a gzipped tar archive."
+
+
+def _unpacked(data: bytes, limits: PackageLimits) -> bytes:
+    """The archive, as much of it as is allowed: a few bytes may claim to be very many."""
+    try:
+        unpacked = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limits.unpacked_bytes + 1)
+    except (EOFError, OSError, zlib.error):
+        _refuse("package-layout", _NO_ARCHIVE)
+    if len(unpacked) > limits.unpacked_bytes:
+        _refuse("package-size", "The package unpacks to more than is allowed.")
+    return unpacked
+
+
+def _check(member: tarfile.TarInfo, *, count: int, limits: PackageLimits) -> None:
     if count > limits.files:
         _refuse("package-size", f"The package has more than {limits.files} files.")
-    if size > limits.unpacked_bytes or member.size > limits.file_bytes:
-        _refuse("package-size", "The package unpacks to more than is allowed.")
+    if member.size > limits.file_bytes:
+        _refuse("package-size", "A file in the package is larger than is allowed.")
     if member.name.startswith("/") or ".." in member.name.split("/") or "\\" in member.name:
         _refuse("package-path", "A path in the package leads out of it.")
     if not (member.isfile() or member.isdir()):

@@ -27,7 +27,6 @@ from fhir_hub_bridge.fhir.profile_elements import (
 from fhir_hub_bridge.fhir.profile_overlay import (
     Check,
     Child,
-    Matcher,
     Profile,
     Slice,
     Slicing,
@@ -86,7 +85,8 @@ class _Compiler:
     def check(self, node: ProfiledElement, base: Element | None) -> Check:
         """The check of one value of an element, or of a slice of it."""
         kinds = _kinds(node, base)
-        tests, advice = [*self._value_tests(node, base)], []
+        tests: list[Test] = [*self._value_tests(node, base)]
+        advice: list[Test] = []
         tests += self._invariants(node, base, "error")
         advice += self._invariants(node, base, "warning")
         for is_advice, test in self._bindings(node, base):
@@ -141,9 +141,7 @@ class _Compiler:
         found.settle()
         return found
 
-    def _child_of(
-        self, base: Element, *, check: Check, is_needed: bool, least: int = 1
-    ) -> Child:
+    def _child_of(self, base: Element, *, check: Check, is_needed: bool, least: int = 1) -> Child:
         message = f"The element is required{_times(least)}."
         missing = self._fault("profile-cardinality", message, code="required")
         return Child(
@@ -239,16 +237,17 @@ class _Compiler:
                 message = str(constraint.get("human", key))
                 yield holds(compiled, a_fault(key, message, of=self.profile, severity=level))
 
-    def _bindings(
-        self, node: ProfiledElement, base: Element | None
-    ) -> Iterator[tuple[bool, Test]]:
+    def _bindings(self, node: ProfiledElement, base: Element | None) -> Iterator[tuple[bool, Test]]:
         binding = node.rules.get("binding", {})
         value_set, strength = binding.get("valueSet"), binding.get("strength")
         if not value_set or strength not in ("required", "extensible"):
             return
-        if base is not None and strength == base.strength == "required":
-            if value_set.partition("|")[0] == base.binding.partition("|")[0]:
-                return
+        if (
+            base is not None
+            and strength == base.strength == "required"
+            and (value_set.partition("|")[0] == base.binding.partition("|")[0])
+        ):
+            return
         codes = codes_of(value_set, self.library)
         if codes is None:
             yield True, always(not_checked(f"the codes of {value_set}, which is not held whole"))
@@ -266,9 +265,7 @@ class _Compiler:
         if not codes.is_whole:
             yield True, is_told(codes, value_set)
 
-    def _targets(
-        self, node: ProfiledElement, base: Element | None
-    ) -> Iterator[tuple[bool, Test]]:
+    def _targets(self, node: ProfiledElement, base: Element | None) -> Iterator[tuple[bool, Test]]:
         named = [t for t in node.types if t.get("code") == "Reference"]
         canonicals = [c for each in named for c in each.get("targetProfile", ())]
         if not canonicals or any(not each.get("targetProfile") for each in named):
@@ -366,6 +363,3 @@ def _with_choices(
                 part.rules.setdefault("type", [{"code": kinds[name]}])
                 found.setdefault(path, ProfiledElement()).slices.setdefault(name, part)
     return found
-
-
-__all__ = ["Matcher", "compiled_profile"]

@@ -169,9 +169,10 @@ def judge(check: Check, value: Any, kind: str, judging: Judging) -> Found:
         for child in check.children:
             # Most elements by far, settled here for the sake of speed.
             if child.is_simple and type(lone := value.get(child.name)) in (dict, str):
-                if child.check is None or (
-                    below := judge(child.check, lone, child.types[child.name], judging)
-                ) is None:
+                if (
+                    child.check is None
+                    or (below := judge(child.check, lone, child.types[child.name], judging)) is None
+                ):
                     continue
                 for finding in below:
                     finding.steps.append(child.name)

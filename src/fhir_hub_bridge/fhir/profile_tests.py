@@ -13,7 +13,7 @@ from typing import Any, Final
 from fhir_hub_bridge.errors import Severity
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.definitions import resource_types
-from fhir_hub_bridge.fhir.fhirpath import Invariant, Scope
+from fhir_hub_bridge.fhir.fhirpath import Invariant
 from fhir_hub_bridge.fhir.findings import Fault
 from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, Test, conforms, not_checked
 from fhir_hub_bridge.fhir.value_sets import CodeSet
@@ -117,17 +117,12 @@ def holds(invariant: Invariant, fault: Fault) -> Test:
     """An invariant is so."""
 
     def test(value: Any, kind: str, judging: Judging) -> Fault | None:
-        truth = invariant.truth
-        if truth is None or truth([value], Scope(judging.resource, kind)) is not False:
-            return None
-        return fault
+        return None if invariant.holds(value, kind=kind, resource=judging.resource) else fault
 
     return test
 
 
-def refers_to(
-    types: frozenset[str], profiles: Sequence[tuple[str, str]], fault: Fault
-) -> Test:
+def refers_to(types: frozenset[str], profiles: Sequence[tuple[str, str]], fault: Fault) -> Test:
     """A Reference names a resource of one of some types, or one that keeps one of some profiles.
 
     `profiles` are (type, canonical); they are asked where the resource lies at hand.

@@ -26,9 +26,7 @@ def declared(resource: Json) -> tuple[str, ...]:
     return tuple(p for p in named if isinstance(p, str)) if isinstance(named, list) else ()
 
 
-def profile_issues(
-    resource: Json, *, profiles: Sequence[str], library: Library
-) -> list[Issue]:
+def profile_issues(resource: Json, *, profiles: Sequence[str], library: Library) -> list[Issue]:
     """List what keeps a resource that is valid R4 from profiles that are held; others are ignored.
 
     Errors only, at most 50, each at a FHIRPath expression. No message repeats the data.

@@ -150,7 +150,9 @@ def _right_below(check: Check, name: str) -> Matcher:
     def matches(value: Any, kind: str, judging: Judging) -> bool | None:
         child = value.get(name) if isinstance(value, dict) else None
         if child is None or isinstance(child, list):
-            return any(_passes(check, v, of, judging) for v, of in _at(value, kind, [name], judging))
+            return any(
+                _passes(check, v, of, judging) for v, of in _at(value, kind, [name], judging)
+            )
         return _passes(check, child, "", judging)
 
     return matches
@@ -227,13 +229,15 @@ def _by_profile(node: ProfiledElement, steps: Sequence[str]) -> Matcher | None:
     def matches(value: Any, kind: str, judging: Judging) -> bool | None:
         found = _at(value, kind, steps, judging)
         profiles = [judging.find(canonical) for canonical in canonicals]
-        types = {core_type(c) or (p.type if p else "") for c, p in zip(canonicals, profiles)}
+        types = {
+            core_type(c) or (p.type if p else "") for c, p in zip(canonicals, profiles, strict=True)
+        }
         if not found:
             before = _at(value, kind, steps[:-1], judging) if word == "targetProfile" else []
             named = {type_named(each) for each, _ in before} - {None}
             return False if named and "" not in types and not named & types else None
         for resource, of in found:
-            for canonical, profile in zip(canonicals, profiles):
+            for canonical, profile in zip(canonicals, profiles, strict=True):
                 if core_type(canonical) == of or _keeps(profile, resource, of, judging):
                     return True
         return None if None in profiles else False
@@ -247,9 +251,7 @@ def _keeps(profile: Profile | None, value: Any, kind: str, judging: Judging) -> 
     return conforms(profile, value, kind, judging)
 
 
-def _at(
-    value: Any, kind: str, steps: Sequence[str], judging: Judging
-) -> list[tuple[Any, str]]:
+def _at(value: Any, kind: str, steps: Sequence[str], judging: Judging) -> list[tuple[Any, str]]:
     """The values at a discriminator's path, with their types where these can be told."""
     found = [(value, kind)]
     for step in steps:

@@ -11,6 +11,8 @@ from fhir_hub_bridge.errors import Issue, ResourceRejected
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.bundle import Entry, read_transaction, rewrite_references, unresolved
 from fhir_hub_bridge.fhir.codec import Json, parse_json
+from fhir_hub_bridge.fhir.packages import Library
+from fhir_hub_bridge.fhir.profiles import declared, profile_issues
 from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES, issues_of
 from fhir_hub_bridge.mapping.cell_values import Fault, read_cin
 from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
@@ -70,10 +72,11 @@ class Answered:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def read_entries(asked: Asked, *, base_url: str) -> tuple[Entry, ...]:
+def read_entries(asked: Asked, *, base_url: str, library: Library) -> tuple[Entry, ...]:
     """The entries of a Bundle, or the one entry of a single create or update; every body judged.
 
-    Raises ResourceRejected with every issue found, each at its place.
+    `library` holds the profiles that a body which names them must keep. Raises ResourceRejected
+    with every issue found, each at its place.
     """
     resource = parse_json(asked.body)
     if asked.if_none_exist:
@@ -100,10 +103,10 @@ def read_entries(asked: Asked, *, base_url: str) -> tuple[Entry, ...]:
                 resource=resource,
             ),
         )
-        issues += issues_of(resource)
+        issues += _body_issues(resource, library)
     else:
         entries = read_transaction(resource, bases=[base_url])
-        issues = [issue for entry in entries for issue in _entry_issues(entry, entries)]
+        issues = [issue for entry in entries for issue in _entry_issues(entry, entries, library)]
     if issues:
         raise ResourceRejected(issues=issues)
     return entries
@@ -223,7 +226,14 @@ def _single_issues(asked: Asked, resource: Json) -> list[Issue]:
     return issues
 
 
-def _entry_issues(entry: Entry, entries: Sequence[Entry]) -> list[Issue]:
+def _body_issues(resource: Json, library: Library) -> list[Issue]:
+    """What keeps a body from R4; if nothing, what keeps it from the profiles that it names."""
+    return issues_of(resource) or profile_issues(
+        resource, profiles=declared(resource), library=library
+    )
+
+
+def _entry_issues(entry: Entry, entries: Sequence[Entry], library: Library) -> list[Issue]:
     place = f"Bundle.entry[{entry.index}]"
     if entry.query or entry.if_none_exist or entry.type not in WRITABLE.get(entry.method, ()):
         message = "This interaction is not supported in a transaction."
@@ -243,6 +253,6 @@ def _entry_issues(entry: Entry, entries: Sequence[Entry]) -> list[Issue]:
         replace(issue, place=f"{place}.resource{issue.place[len(entry.type) :]}")
         if issue.place.startswith(entry.type)
         else issue
-        for issue in issues_of(entry.resource)
+        for issue in _body_issues(entry.resource, library)
     ]
     return [*dangling, *judged]
