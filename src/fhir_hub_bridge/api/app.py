@@ -5,7 +5,7 @@ https://hl7.org/fhir/R4/http.html
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -88,11 +88,10 @@ def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
 def _fhir_routes(bridge: Bridge) -> Iterator[BaseRoute]:
     """One route for each path, so that a wrong method is told which ones are right."""
     paths: dict[str, dict[str, Callable[[Request], Awaitable[Response]]]] = {}
-    served: list[tuple[str, tuple[Interaction | Operation, ...]]] = [
-        *((each.type, (*each.interactions, *each.operations)) for each in RESOURCES),
-        ("", (CAPABILITIES, *SYSTEM)),
-    ]
-    for type_, interactions in served:
+    asked: list[tuple[str, Sequence[Interaction | Operation]]] = [("", (CAPABILITIES, *SYSTEM))]
+    asked += [(served.type, served.interactions) for served in RESOURCES]
+    asked += [(served.type, served.operations) for served in RESOURCES]
+    for type_, interactions in asked:
         for interaction in interactions:
             run = RUN[interaction]
             for method, pattern in interaction.requests:
