@@ -186,9 +186,9 @@ def _is_bound_unknown(node: ProfiledElement, library: Library) -> bool:
 
 
 def _by_type(node: ProfiledElement, steps: Sequence[str]) -> Matcher | None:
-    kinds = {str(each.get("code")) for each in node.types} or {
-        str(each.get("code")) for part in node.slices.values() for each in part.types
-    }
+    # A snapshot repeats all types of a choice; its slices by type tell which are meant.
+    parts = [each for part in node.slices.values() for each in part.types]
+    kinds = {str(each.get("code")) for each in parts or node.types}
     targets = {
         core_type(canonical)
         for each in node.types
