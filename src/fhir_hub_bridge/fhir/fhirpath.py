@@ -56,11 +56,9 @@ _STUMBLES: Final = (ArithmeticError, AttributeError, LookupError, TypeError, Val
 @lru_cache(maxsize=4096)
 def invariant(expression: str) -> Invariant:
     """Compile an expression once; 2 ms at the first call, 100 more at the very first."""
-    from fhirpathpy import parser  # slow to import, and many never meet a profile
-
     try:
-        tree = parser.parse(expression)["children"][0]  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001 - the parser raises whatever its generator does
+        tree = _parsed(expression)
+    except _UNREADABLE:
         return Invariant(expression, None, "the expression cannot be parsed")
     asked = _functions(tree)
     if unanswerable := sorted(asked.intersection(_UNANSWERABLE)):
@@ -72,6 +70,34 @@ def invariant(expression: str) -> Invariant:
     if _compares_order(tree):
         return Invariant(expression, None, "it compares what may be dates in an unusual way")
     return Invariant(expression, _interpreted(expression))
+
+
+_UNREADABLE: Final = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def _parsed(expression: str) -> Any:
+    """Parse by fhirpathpy's grammar; its own `parse` passes over what it does not understand."""
+    from antlr4 import CommonTokenStream, InputStream, ParseTreeWalker  # slow, and seldom needed
+    from antlr4.error.ErrorListener import ErrorListener
+    from fhirpathpy.parser.ASTPathListener import ASTPathListener
+    from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
+    from fhirpathpy.parser.generated.FHIRPathParser import FHIRPathParser
+
+    class Refusing(ErrorListener):  # type: ignore[misc]
+        def syntaxError(self, *_: object) -> None:  # noqa: N802 - antlr4's name
+            raise ValueError(expression)
+
+    lexer = FHIRPathLexer(InputStream(expression))
+    parser = FHIRPathParser(CommonTokenStream(lexer))
+    for reader in (lexer, parser):
+        reader.removeErrorListeners()
+        reader.addErrorListener(Refusing())
+    listener = ASTPathListener()  # type: ignore[no-untyped-call]
+    found = parser.expression()
+    if parser.getCurrentToken().type != parser.EOF:
+        raise ValueError(expression)
+    ParseTreeWalker().walk(listener, found)
+    return listener.parentStack[0]["children"][0]
 
 
 def _functions(node: Any) -> set[str]:
