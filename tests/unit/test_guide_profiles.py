@@ -16,6 +16,7 @@ import pytest
 from profiles.story import Example, examples
 from tests import builders
 from tests.profile_builders import SHARED, shared_library
+from tests.unit.test_guide import emitted
 
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
@@ -159,6 +160,28 @@ def test_every_profile_has_one_valid_and_one_invalid_example() -> None:
 def test_every_example_names_its_profile() -> None:
     for example in SHOWN:
         assert example.resource["meta"]["profile"] == [definition(example.profile)["url"]]
+
+
+WRITTEN = {
+    "Task": "clr-referral-task",
+    "ServiceRequest": "clr-servicerequest",
+    "ClaimResponse": "clr-claim-response",
+}
+
+
+def test_what_the_translator_writes_keeps_our_profiles() -> None:
+    written = [resource for resource in emitted() if resource["resourceType"] in WRITTEN]
+
+    found = [
+        (resource["resourceType"], fault)
+        for resource in written
+        for fault in faults(
+            resource, f"{canonical.BASE}/StructureDefinition/{WRITTEN[resource['resourceType']]}"
+        )
+    ]
+
+    assert len(written) > 100
+    assert found == []
 
 
 def test_references_among_the_examples_resolve() -> None:

@@ -238,10 +238,10 @@ def _function_truth(of: Node | None, name: str, parameters: list[Node]) -> Truth
         case "empty", 0:
             return lambda focus, scope: not before(focus, scope)
         case "exists", 1:
-            holds = compiled_truth(parameters[0])
+            holds = _nested_truth(parameters[0])
             return lambda focus, scope: any(holds([v], scope) is True for v in before(focus, scope))
         case "all", 1:
-            holds = compiled_truth(parameters[0])
+            holds = _nested_truth(parameters[0])
             return lambda focus, scope: all(holds([v], scope) is True for v in before(focus, scope))
         case "not", 0:
             truth = compiled_truth(of) if of is not None else truth_of(before)
@@ -259,6 +259,37 @@ def _function_truth(of: Node | None, name: str, parameters: list[Node]) -> Truth
     return truth_of(_function_path(of, name, parameters, None))
 
 
+def _nested_truth(node: Node) -> Truth:
+    """A condition on each value: of what type that is, only a resource tells itself."""
+    if _asks_own_type(node):
+        raise NotCompiled("$this")
+    return compiled_truth(node)
+
+
+def _nested_path(node: Node) -> Step:
+    if _asks_own_type(node):
+        raise NotCompiled("$this")
+    return compiled_path(node)
+
+
+def _asks_own_type(node: Node) -> bool:
+    children = node.get("children", [])
+    asked: Node | None = None
+    if node["type"] == "TypeExpression" and _is_this(children[0]):
+        asked = children[1]
+    elif (call := _lone_function(node)) is not None or (
+        node["type"] == "InvocationExpression"
+        and _is_this(children[0])
+        and children[1]["type"] == "FunctionInvocation"
+        and (call := _call(children[1]))
+    ):
+        name, parameters = call
+        asked = parameters[0] if name in ("is", "as", "ofType") else None
+    if asked is not None and _type_name(asked) not in resource_types():
+        return True
+    return any(map(_asks_own_type, children))
+
+
 def _function_path(  # noqa: PLR0912 - a case for each function
     of: Node | None, name: str, parameters: list[Node], node: Node | None
 ) -> Step:
@@ -267,12 +298,12 @@ def _function_path(  # noqa: PLR0912 - a case for each function
     before: Step = compiled_path(of) if of is not None else lambda focus, _: focus
     match name, len(parameters):
         case "where", 1:
-            holds = compiled_truth(parameters[0])
+            holds = _nested_truth(parameters[0])
             return lambda focus, scope: [
                 v for v in before(focus, scope) if holds([v], scope) is True
             ]
         case "select", 1:
-            step = compiled_path(parameters[0])
+            step = _nested_path(parameters[0])
             return lambda focus, scope: [
                 found for v in before(focus, scope) for found in step([v], scope)
             ]

@@ -6,13 +6,13 @@ https://hl7.org/fhir/R4/profiling.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.fhir.definitions import Element, ElementType, structure
+from fhir_hub_bridge.fhir.definitions import Element, ElementType, structure, type_names
 from fhir_hub_bridge.fhir.fhirpath import invariant
 from fhir_hub_bridge.fhir.findings import Fault
 from fhir_hub_bridge.fhir.packages import Library
@@ -50,21 +50,23 @@ from fhir_hub_bridge.fhir.value_sets import codes_of
 
 @lru_cache(maxsize=512)
 def compiled_profile(canonical: str, library: Library) -> Profile | None:
-    """Compile a profile at its first use, a few ms; None if it is not held or not of R4's types."""
-    tree = tree_of(canonical, library)
-    if tree is None:
-        return None
-    compiler = _Compiler(tree.name, library)
-    return Profile(
-        url=tree.url,
-        name=tree.name,
-        type=tree.type,
-        check=compiler.root_check(tree.root, tree.type),
-        not_checked=tuple(not_checked(what) for what in tree.not_checked),
-    )
+    """Compile a profile at its first use, a few ms; None if it is not held or not of R4's types.
+
+    One that is malformed asks nothing, and says so.
+    """
+    try:
+        tree = tree_of(canonical, library)
+        if tree is None:
+            return None
+        check = _Compiler(tree.name, library).root_check(tree.root, tree.type)
+    except _MALFORMED:
+        what = not_checked(f"the profile {canonical}, which is malformed")
+        return Profile(canonical, canonical, "Resource", Check(), (what,))
+    left = tuple(not_checked(what) for what in tree.not_checked)
+    return Profile(tree.url, tree.name, tree.type, check, left)
 
 
-_NO_CODE: Final = frozenset({"", "Element", "BackboneElement"})
+_MALFORMED: Final = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,8 @@ class _Compiler:
     def root_check(self, root: ProfiledElement, kind: str) -> Check:
         """The check of a whole resource, extension or data type."""
         return Check(
-            tests=tuple(self._invariants(root, None, "error")),
-            advice=tuple(self._invariants(root, None, "warning")),
+            tests=tuple(self._invariants(root, _keys_of(kind), "error")),
+            advice=tuple(self._invariants(root, _keys_of(kind), "warning")),
             children=tuple(self._children(root, children_of(None, [kind]))),
         )
 
@@ -87,8 +89,9 @@ class _Compiler:
         kinds = _kinds(node, base)
         tests: list[Test] = [*self._value_tests(node, base)]
         advice: list[Test] = []
-        tests += self._invariants(node, base, "error")
-        advice += self._invariants(node, base, "warning")
+        of_r4 = frozenset().union(*map(_keys_of, kinds), _own_keys(base))
+        tests += self._invariants(node, of_r4, "error")
+        advice += self._invariants(node, of_r4, "warning")
         for is_advice, test in self._bindings(node, base):
             (advice if is_advice else tests).append(test)
         for is_advice, test in self._targets(node, base):
@@ -217,14 +220,12 @@ class _Compiler:
             message = f"The text may have {most} characters at most."
             yield is_no_longer(most, self._fault("profile-length", message, code="value"))
 
-    def _invariants(
-        self, node: ProfiledElement, base: Element | None, severity: str
-    ) -> Iterator[Test]:
+    def _invariants(self, node: ProfiledElement, of_r4: Set[str], severity: str) -> Iterator[Test]:
         """Its invariants of a severity, but for those of R4 itself; with warnings, the unasked."""
         seen = set()
         for constraint in node.rules.get("constraint", ()):
             key, expression = constraint["key"], constraint.get("expression")
-            if (key, expression) in seen or _is_of_r4(constraint, base):
+            if (key, expression) in seen or _is_of_r4(constraint, of_r4):
                 continue
             seen.add((key, expression))
             compiled = invariant(expression) if expression else None
@@ -338,16 +339,26 @@ def _base_targets(base: Element | None) -> set[str]:
     return {target for t in base.types for target in t.targets} if base else set()
 
 
-def _is_of_r4(constraint: Json, base: Element | None) -> bool:
-    """Whether R4 itself says it, so that it is judged already."""
+def _is_of_r4(constraint: Json, of_r4: Set[str]) -> bool:
+    """Whether R4 itself says it, so that it is judged already; by its source, else by its key."""
     source = str(constraint.get("source", ""))
     if source:
         return source.startswith(CORE) and bool(core_type(source.partition("#")[0]))
-    if base is None:
-        return False
-    types = [structure(t.name) for t in base.types if t.name not in _NO_CODE]
-    known = [*base.constraints, *(c for each in types for c in each.constraints)]
-    return constraint["key"] in {c.key for c in known}
+    # R4 gives dom-6 as advice only, so the definitions leave it out.
+    return constraint["key"] in of_r4 or constraint["key"] == "dom-6"
+
+
+def _own_keys(base: Element | None) -> frozenset[str]:
+    return frozenset(c.key for c in base.constraints) if base else frozenset()
+
+
+@lru_cache(maxsize=256)
+def _keys_of(kind: str) -> frozenset[str]:
+    """The keys of R4's invariants of a type, those of the types that it is built on included."""
+    if kind not in type_names():
+        return frozenset()
+    own = structure(kind)
+    return frozenset(c.key for c in own.constraints) | _keys_of(own.base)
 
 
 def _with_choices(

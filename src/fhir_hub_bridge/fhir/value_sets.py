@@ -47,8 +47,14 @@ class CodeSet:
 
 @lru_cache(maxsize=2048)
 def codes_of(value_set: str, library: Library) -> CodeSet | None:
-    """The codes of a value set by its canonical URL; None where it, or a part, is not held."""
-    return _codes_of(value_set, library, frozenset())
+    """The codes of a value set by its canonical URL; None where it, or a part, is not held.
+
+    None for one that is malformed, too.
+    """
+    try:
+        return _codes_of(value_set, library, frozenset())
+    except (AttributeError, LookupError, TypeError):
+        return None
 
 
 def _codes_of(canonical: str, library: Library, above: frozenset[str]) -> CodeSet | None:

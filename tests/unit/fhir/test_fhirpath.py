@@ -178,6 +178,17 @@ def test_what_cannot_be_judged_says_why_and_holds(expression: str, why: str) -> 
     assert compiled.holds({}, kind="Observation", resource={})
 
 
+@pytest.mark.parametrize(
+    "expression",
+    ["code.where($this is CodeableConcept).exists()", "value.exists(ofType(Quantity).exists())"],
+)
+def test_the_type_of_a_value_on_the_way_is_left_to_fhirpathpy(expression: str) -> None:
+    compiled = invariant(expression)
+
+    assert compiled.truth is not None
+    assert compiled.holds(OBSERVATION, kind="Observation", resource=OBSERVATION)
+
+
 def test_an_expression_that_stumbles_over_its_values_holds() -> None:
     assert ours("status + 1 = 2")
     assert ours("status.matches('(')")

@@ -438,6 +438,30 @@ def test_invariants_of_r4_itself_are_not_judged_again() -> None:
     assert broken(a_task(), profile) == []
 
 
+def test_invariants_of_r4_without_a_source_are_known_by_their_keys() -> None:
+    def false(key: str) -> Json:
+        return {"key": key, "severity": "error", "human": "x", "expression": "false"}
+
+    keys = ("inv-1", "dom-2", "dom-6", "mine-1")
+    profile = a_profile(
+        "Task",
+        {"id": "Task", "constraint": [false(key) for key in keys]},
+        {"id": "Task.code", "constraint": [false("ele-1")]},
+    )
+
+    assert broken(a_task(code={"text": "x"}), profile) == [("Task", "mine-1")]
+
+
+def test_a_malformed_profile_or_value_set_asks_nothing_and_is_told() -> None:
+    profile = a_profile("Task", {"id": "Task.focus", "max": "many"})
+    bound = a_profile("Task", a_binding("required"))
+    value_set = a_value_set("colours", include=[{"system": "urn:c", "concept": [{}]}])
+
+    assert broken(a_task(), profile) == []
+    assert "malformed" in notes(a_task(), profile)[0][2]
+    assert broken(a_task(code={"text": "x"}), bound, value_set) == []
+
+
 def test_a_differential_stands_on_its_parent_s() -> None:
     parent = a_profile("Task", *SLICED, {"id": "Task.focus", "min": 1}, id_="parent")
     child = a_profile(
