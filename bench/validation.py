@@ -17,7 +17,10 @@ import orjson
 
 from fhir_hub_bridge.fhir import definitions, inspection_plans, schema_compiler
 from fhir_hub_bridge.fhir.codec import parse_json
+from fhir_hub_bridge.fhir.packages import Library, package_of
+from fhir_hub_bridge.fhir.profiles import declared, profile_issues
 from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES, issues_of
+from fhir_hub_bridge.wiring import own_guide
 
 HUB = "https://hub.example"
 SDOHCC = "http://hl7.org/fhir/us/sdoh-clinicalcare"
@@ -104,6 +107,13 @@ def a_task() -> dict[str, Any]:
     }
 
 
+def guides() -> Library:
+    """SDOH Clinical Care and US Core where they lie beside the project, else our own guide."""
+    folders = [EXAMPLES / "sdohcc-3.0.0/definitions", EXAMPLES / "us-core-7.0.0"]
+    files = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*-*.json"))]
+    return Library(lambda: [own_guide(), package_of("guides", "0", files)])
+
+
 def main() -> None:
     print(f"started: {memory():.0f} MiB")
     start = time.perf_counter()
@@ -118,6 +128,7 @@ def main() -> None:
         print(f"  {kind}: {took:.1f} ms, {memory() - before:.1f} MiB")
     print(f"all {len(SUPPORTED_TYPES)} served types: {memory():.0f} MiB")
 
+    library = guides()
     task = parse_json(orjson.dumps(a_task()))
     body = orjson.dumps(task)
     entry = {"resource": task, "request": {"method": "PUT", "url": "Task/t"}}
@@ -127,6 +138,11 @@ def main() -> None:
         "  its schema alone": lambda: schema_compiler.validator_of("Task").is_valid(task),
         "  with parsing": lambda: issues_of(parse_json(body)),
         "  with two faults": lambda: issues_of({**task, "status": "x", "authoredOn": "2026-02-30"}),
+        "  its profile": lambda: profile_issues(task, profiles=declared(task), library=library),
+        "  base R4 and its profile": lambda: (
+            issues_of(task),
+            profile_issues(task, profiles=declared(task), library=library),
+        ),
         "Bundle of 20 of them": lambda: issues_of(bundle),
     }
     for path in sorted(EXAMPLES.glob("sdohcc-2.3.0-rendered/Task-*InformationRequest*.json")):

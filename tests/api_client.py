@@ -12,6 +12,7 @@ import httpx
 from sqlalchemy import Connection
 
 from fhir_hub_bridge.doors import build_doors
+from fhir_hub_bridge.fhir.packages import EMPTY_LIBRARY, Library
 from fhir_hub_bridge.mapping.catalog import Catalog, load_catalog
 from fhir_hub_bridge.referral.model import PartnerId
 from fhir_hub_bridge.referral.parties import Partner
@@ -32,10 +33,16 @@ def shipped_catalog() -> Catalog:
     return load_catalog(shipped("mappings"))
 
 
-def a_bridge(store: Store, *, now: datetime = NOON, operator: str = "sunrise") -> Bridge:
+def a_bridge(
+    store: Store,
+    *,
+    now: datetime = NOON,
+    operator: str = "sunrise",
+    library: Library = EMPTY_LIBRARY,
+) -> Bridge:
     """A bridge on this store, its clock standing still."""
     settings = Settings(operator=operator, base_url=f"{BASE}/fhir")
-    return Bridge(settings=settings, store=store, catalog=shipped_catalog(), clock=lambda: now)
+    return Bridge(settings, store, shipped_catalog(), clock=lambda: now, library=library)
 
 
 @asynccontextmanager

@@ -26,6 +26,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Severity: TypeAlias = Literal["fatal", "error", "warning", "information"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Issue:
 
     `place` is a FHIRPath expression, or `row N, column C`. `code` is a FHIR IssueType code
     (http://hl7.org/fhir/R4/valueset-issue-type.html). `rule` is our own name for the rule.
-    `value` is the offending text; it goes back to the sender only, never into a log.
+    `value` is the offending text; it goes back to the sender only, never into a log. What is not
+    of severity `error` keeps nothing from being taken.
     """
 
     place: str
@@ -42,6 +46,7 @@ class Issue:
     code: str = "invalid"
     rule: str = ""
     value: str = ""
+    severity: Severity = "error"
 
 
 class BridgeError(Exception):

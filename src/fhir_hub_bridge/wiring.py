@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
 
+from fhir_hub_bridge.fhir.packages import EMPTY_LIBRARY, Library, Package, package_of, read_package
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.mapping.catalog import Catalog, load_catalog
-from fhir_hub_bridge.settings import Settings
+from fhir_hub_bridge.settings import Settings, shipped
+from fhir_hub_bridge.store.packages import package_contents
 from fhir_hub_bridge.store.schema import prepare
 from fhir_hub_bridge.store.transaction import Store, open_store
 
@@ -23,6 +27,7 @@ class Bridge:
     store: Store
     catalog: Catalog
     clock: Callable[[], datetime]  # aware, UTC
+    library: Library = EMPTY_LIBRARY
 
     def recording(self) -> Recording:
         """A fresh context for one request or one file: its moment and its randomness."""
@@ -33,7 +38,28 @@ class Bridge:
             escalation_owner=self.settings.escalation_owner,
             now=self.clock(),
             seed=secrets.token_bytes(16),
+            library=self.library,
         )
+
+
+def library_of(packages: Sequence[bytes]) -> Library:
+    """Our own guide, and these packages beside it; read when first asked."""
+
+    def read() -> Iterator[Package]:
+        yield own_guide()
+        for content in packages:
+            yield read_package(content)
+
+    return Library(read)
+
+
+def own_guide() -> Package:
+    """Our implementation guide, as shipped."""
+    files = sorted(shipped("profiles").glob("*-*.json"))
+    return package_of(OWN_GUIDE, version("fhir-hub-bridge"), (f.read_bytes() for f in files))
+
+
+OWN_GUIDE: Final = "fhir-hub-bridge.guide"
 
 
 def utc_now() -> datetime:
@@ -55,6 +81,7 @@ async def open_bridge(
     store = await open_store(settings.database_url)
     try:
         await prepare(store)
-        yield Bridge(settings=settings, store=store, catalog=catalog, clock=clock)
+        library = library_of(await store.read(package_contents))
+        yield Bridge(settings, store, catalog, clock, library)
     finally:
         await store.close()

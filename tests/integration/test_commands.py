@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.postgres_server import PostgresServer
+from tests.profile_builders import a_profile, an_archive
 from tests.running import PARTNERS
 
 from fhir_hub_bridge.cli.app import run
@@ -296,3 +297,62 @@ def test_a_database_that_does_not_answer_is_a_sentence(
 
     assert code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+OWN_PROFILE = "https://fhir-hub-bridge.example/fhir/StructureDefinition/clr-referral-task"
+
+
+def a_json_file(folder: Path, name: str, body: object) -> str:
+    path = folder / name
+    path.write_text(body if isinstance(body, str) else json.dumps(body))
+    return str(path)
+
+
+def test_a_package_is_added_listed_and_judged_by(call: Call, tmp_path: Path) -> None:
+    profile = a_profile("Task", {"id": "Task.description", "min": 1})
+    package = tmp_path / "guide.tgz"
+    package.write_bytes(an_archive({"package/p.json": profile}))
+    task = {"resourceType": "Task", "status": "requested", "intent": "order"}
+    file = a_json_file(tmp_path, "task.json", task)
+
+    before = call("validate", file, "--profile", profile["url"])
+    added = call("packages", "add", str(package))
+    after = call("validate", file, "--profile", profile["url"], "--json")
+    listed = call("packages", "list", "--json")
+
+    assert (before.exit_code, added.exit_code, after.exit_code) == (0, 0, 1)
+    assert "is not held" in before.out
+    assert "Added made.up.guide#1.0.0 with 1 definitions." in added.out
+    assert "next start" in added.out
+    assert after.json["issue"][0]["expression"] == ["Task.description"]
+    (found,) = listed.json["packages"]
+    assert (found["name"], found["version"]) == ("made.up.guide", "1.0.0")
+
+
+def test_what_is_no_package_is_refused(call: Call, tmp_path: Path) -> None:
+    file = a_json_file(tmp_path, "guide.tgz", "no package")
+
+    assert call("packages", "add", file).exit_code == 1
+    assert call("packages", "add", str(tmp_path / "nowhere.tgz")).exit_code == 2
+    assert call("packages", "list", "--json").json == {"packages": []}
+
+
+def test_files_are_judged_each_and_bundles_entry_by_entry(call: Call, tmp_path: Path) -> None:
+    task = {"resourceType": "Task", "status": "requested", "intent": "order"}
+    named = {**task, "meta": {"profile": [OWN_PROFILE]}}
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": named}]}
+    good = a_json_file(tmp_path, "good.json", task)
+    bad = a_json_file(tmp_path, "bad.json", bundle)
+    unreadable = a_json_file(tmp_path, "unreadable.json", "{")
+
+    told = call("validate", good, bad, unreadable)
+    as_json = call("validate", good, bad, "--json")
+
+    assert told.exit_code == as_json.exit_code == 1
+    assert f"{good}: valid" in told.out
+    assert f"{bad}: not valid" in told.out
+    assert "error Bundle.entry[0].resource.focus: " in told.out
+    assert "[json-syntax]" in told.out
+    assert [file["file"] for file in as_json.json["files"]] == [good, bad]
+    assert call("validate", good).exit_code == 0
+    assert call("validate", str(tmp_path / "nowhere.json")).exit_code == 2

@@ -5,7 +5,7 @@ https://hl7.org/fhir/R4/http.html
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
@@ -37,6 +37,7 @@ from fhir_hub_bridge.api.interactions.transaction import transaction
 from fhir_hub_bridge.api.interactions.update import update
 from fhir_hub_bridge.api.interactions.vread import vread
 from fhir_hub_bridge.api.media_types import check_accept
+from fhir_hub_bridge.api.operations.validate import validate
 from fhir_hub_bridge.api.registry import (
     BATCH,
     CAPABILITIES,
@@ -52,8 +53,10 @@ from fhir_hub_bridge.api.registry import (
     SYSTEM,
     TRANSACTION,
     UPDATE,
+    VALIDATE,
     VREAD,
     Interaction,
+    Operation,
 )
 from fhir_hub_bridge.api.representation import represented
 from fhir_hub_bridge.errors import BridgeError, Misconfigured, StoreBusy
@@ -64,7 +67,7 @@ Run: TypeAlias = Callable[[Call], Awaitable[Response]]
 
 _WORTH_COMPRESSING: Final = 1400  # bytes: less goes in one packet anyway
 
-RUN: Final[Mapping[Interaction, Run]] = MappingProxyType(
+RUN: Final[Mapping[Interaction | Operation, Run]] = MappingProxyType(
     {
         BATCH: transaction,
         CAPABILITIES: capabilities,
@@ -78,10 +81,11 @@ RUN: Final[Mapping[Interaction, Run]] = MappingProxyType(
         SEARCH_TYPE: search_type,
         TRANSACTION: transaction,
         UPDATE: update,
+        VALIDATE: validate,
         VREAD: vread,
     }
 )
-"""Which function answers which interaction."""
+"""Which function answers which interaction or operation."""
 
 
 def build_app(bridge: Bridge, *, open_mode: bool) -> FastAPI:
@@ -117,10 +121,10 @@ _Table: TypeAlias = Mapping[str, Mapping[str, Run]]
 def _fhir_routes(bridge: Bridge) -> Iterator[BaseRoute]:
     """One route for each shape of path; the type is looked up, not searched for."""
     shapes: dict[str, dict[str, dict[str, Run]]] = {}
-    for type_, interactions in (
-        *((served.type, served.interactions) for served in RESOURCES),
-        ("", (CAPABILITIES, *SYSTEM)),
-    ):
+    asked: list[tuple[str, Sequence[Interaction | Operation]]] = [("", (CAPABILITIES, *SYSTEM))]
+    asked += [(served.type, served.interactions) for served in RESOURCES]
+    asked += [(served.type, served.operations) for served in RESOURCES]
+    for type_, interactions in asked:
         for interaction in interactions:
             for method, shape in interaction.requests:
                 shapes.setdefault(shape, {}).setdefault(type_, {})[method] = RUN[interaction]

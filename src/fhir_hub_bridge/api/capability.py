@@ -72,4 +72,8 @@ def _resource(served: Served) -> Json:
             {"name": found.name, "definition": found.definition, "type": found.kind}
             for found in served.search_parameters
         ]
+    entry["operation"] = [
+        {"name": operation.name, "definition": operation.definition}
+        for operation in served.operations
+    ]
     return entry

@@ -25,6 +25,15 @@ class Interaction:
     requests: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation by its name without the dollar sign, its requests and its definition's URL."""
+
+    name: str
+    requests: tuple[tuple[str, str], ...]
+    definition: str
+
+
 CREATE: Final = Interaction("create", (("POST", "/{type}"),))
 READ: Final = Interaction("read", (("GET", "/{type}/{id}"),))
 UPDATE: Final = Interaction("update", (("PUT", "/{type}/{id}"), ("PUT", "/{type}")))
@@ -38,6 +47,15 @@ TRANSACTION: Final = Interaction("transaction", (("POST", ""), ("POST", "/")))
 BATCH: Final = Interaction("batch", ())
 HISTORY_SYSTEM: Final = Interaction("history-system", (("GET", "/_history"),))
 CAPABILITIES: Final = Interaction("capabilities", (("GET", "/metadata"),))
+VALIDATE: Final = Operation(
+    "validate",
+    (
+        ("POST", "/{type}/$validate"),
+        ("POST", "/{type}/{id}/$validate"),
+        ("GET", "/{type}/{id}/$validate"),
+    ),
+    "http://hl7.org/fhir/OperationDefinition/Resource-validate",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,7 @@ class Served:
 
     type: str
     interactions: tuple[Interaction, ...]
+    operations: tuple[Operation, ...] = (VALIDATE,)
 
     @property
     def search_parameters(self) -> tuple[Parameter, ...]:

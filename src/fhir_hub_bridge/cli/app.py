@@ -12,11 +12,13 @@ from fhir_hub_bridge.cli import (
     demonstration,
     files,
     mappings,
+    packages,
     partners,
     referrals,
     reports,
     sandbox,
     serve,
+    validate,
     work,
 )
 from fhir_hub_bridge.cli.endings import ended, told
@@ -42,6 +44,8 @@ for family in (
     partners,
     reports,
     mappings,
+    validate,
+    packages,
     database,
 ):
     family.add_to(app)

@@ -11,18 +11,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from fhir_hub_bridge.errors import Issue
+from fhir_hub_bridge.errors import Issue, Severity
 
 Step: TypeAlias = str | int
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong: the rule's name, a sentence without any of the data, an IssueType code."""
+    """What is wrong: the rule's name, a sentence without any of the data, an IssueType code.
+
+    `severity` is not `error` for advice, and for what could not be judged.
+    """
 
     rule: str
     message: str
     code: str = "invalid"
+    severity: Severity = "error"
 
 
 @dataclass(slots=True)
@@ -51,7 +55,7 @@ def issue(finding: Finding, kind: str) -> Issue:
             # A name that can be no element's is not repeated: it may hold anything.
             place += f".{step}" if _ELEMENT.fullmatch(step) else ".?"
     fault = finding.fault
-    return Issue(place, fault.message, code=fault.code, rule=fault.rule)
+    return Issue(place, fault.message, code=fault.code, rule=fault.rule, severity=fault.severity)
 
 
 _ELEMENT: Final = re.compile(r"_?[A-Za-z][A-Za-z0-9]{0,63}")

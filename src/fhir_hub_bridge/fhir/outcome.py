@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from fhir_hub_bridge import errors
-from fhir_hub_bridge.errors import BridgeError, Issue, Rejected, ResourceRejected
+from fhir_hub_bridge.errors import BridgeError, Issue, Rejected, ResourceRejected, Severity
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
-
-Severity: TypeAlias = Literal["fatal", "error", "warning", "information"]
 
 # error class -> (HTTP status, IssueType code). The nearest class upward counts, so a new error
 # is answered as its family is until it has a line of its own.
@@ -49,6 +47,7 @@ STATUS_BY_RULE: Final = {
 def operation_outcome(issues: Sequence[Issue], *, severity: Severity = "error") -> Json:
     """Write issues as an OperationOutcome; without any, as one that says nothing was found.
 
+    `severity` is that of the issues that bring none of their own.
     A place in FHIRPath becomes `expression`, any other place `diagnostics`. `Issue.value` stays
     out: outcomes end in logs.
     """
@@ -82,6 +81,8 @@ def _entry(issue: Issue, severity: Severity) -> Json:
     if issue.rule:
         details["coding"] = [{"system": canonical.RULE, "code": issue.rule}]
     details["text"] = issue.message
+    if issue.severity != "error":
+        severity = issue.severity
     entry: Json = {"severity": severity, "code": issue.code, "details": details}
     if _FHIRPATH.fullmatch(issue.place):
         entry["expression"] = [issue.place]

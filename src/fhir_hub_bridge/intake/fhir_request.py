@@ -11,6 +11,8 @@ from fhir_hub_bridge.errors import Issue, ResourceRejected
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.bundle import Entry, read_transaction, rewrite_references, unresolved
 from fhir_hub_bridge.fhir.codec import Json, parse_json
+from fhir_hub_bridge.fhir.packages import Library
+from fhir_hub_bridge.fhir.profiles import declared, profile_issues
 from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES, issues_of
 from fhir_hub_bridge.mapping.cell_values import Fault, read_cin
 from fhir_hub_bridge.store.buckets import bucket_of, bucket_of_key
@@ -91,18 +93,21 @@ class Answered:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def read_entries(asked: Asked, *, base_url: str) -> tuple[Entry, ...]:
+def read_entries(asked: Asked, *, base_url: str, library: Library) -> tuple[Entry, ...]:
     """The entries of a Bundle, or the one entry of a single create or update; every body judged.
 
-    Raises ResourceRejected with every issue found, each at its place.
+    `library` holds the profiles that a body which names them must keep. Raises ResourceRejected
+    with every issue found, each at its place.
     """
     if not asked.type:
         bundle = parse_json(asked.body)
         entries = read_transaction(bundle, bases=[base_url])
-        issues = [issue for entry in entries for issue in _entry_issues(entry, entries)]
+        issues = [issue for entry in entries for issue in _entry_issues(entry, entries, library)]
     else:
         resource = None if asked.method == "DELETE" else parse_json(asked.body)
-        issues = [] if resource is None else _single_issues(asked, resource) + issues_of(resource)
+        issues = []
+        if resource is not None:
+            issues = [*_single_issues(asked, resource), *_body_issues(resource, library)]
         entries = (
             Entry(
                 index=0,
@@ -241,7 +246,14 @@ def _single_issues(asked: Asked, resource: Json) -> list[Issue]:
     return issues
 
 
-def _entry_issues(entry: Entry, entries: Sequence[Entry]) -> list[Issue]:
+def _body_issues(resource: Json, library: Library) -> list[Issue]:
+    """What keeps a body from R4; if nothing, what keeps it from the profiles that it names."""
+    return issues_of(resource) or profile_issues(
+        resource, profiles=declared(resource), library=library
+    )
+
+
+def _entry_issues(entry: Entry, entries: Sequence[Entry], library: Library) -> list[Issue]:
     place = f"Bundle.entry[{entry.index}]"
     if entry.method in ("GET", "HEAD"):
         return []  # read by the door, once all writes are stored
@@ -263,6 +275,6 @@ def _entry_issues(entry: Entry, entries: Sequence[Entry]) -> list[Issue]:
         replace(issue, place=f"{place}.resource{issue.place[len(entry.type) :]}")
         if issue.place.startswith(entry.type)
         else issue
-        for issue in issues_of(entry.resource)
+        for issue in _body_issues(entry.resource, library)
     ]
     return [*dangling, *judged]

@@ -70,7 +70,7 @@ async def receive(asked: Asked, *, store: Store, recording: Recording) -> Answer
     Raises ResourceRejected (400, 422), RuleBroken (422), VersionConflict (412), Conflict (409),
     Unknown (404), StoreBusy (503); then nothing is stored.
     """
-    entries = read_entries(asked, base_url=recording.base_url)
+    entries = read_entries(asked, base_url=recording.base_url, library=recording.library)
     try:
         return await store.write(_receive, asked, entries, recording)
     except AlreadyAnswered:  # the same request was stored meanwhile by another worker

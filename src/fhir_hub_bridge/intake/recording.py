@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from fhir_hub_bridge.fhir.packages import EMPTY_LIBRARY, Library
 from fhir_hub_bridge.referral.model import PartnerId
 from fhir_hub_bridge.referral.rulebook import Rulebook
 from fhir_hub_bridge.store.buckets import mint
@@ -22,6 +23,7 @@ class Recording:
     escalation_owner: str
     now: datetime  # aware, UTC
     seed: bytes
+    library: Library = EMPTY_LIBRARY  # the profiles that what a client writes must keep
 
     def minter(self, *salt: str) -> Callable[[int], str]:
         """A function that mints ids in a bucket; the same salt gives the same ids again."""

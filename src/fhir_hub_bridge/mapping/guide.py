@@ -34,7 +34,7 @@ def guide_resources(
     for system, (title, description) in _SYSTEMS.items():
         resources.append(_code_system(system, title, description, known[system]))
         resources.append(_value_set(system, title))
-    resources += concept_maps(catalog.rulebook)
+    resources += concept_maps(catalog.rulebook, catalog.layouts.values())
     stamped = [_stamped(resource, version) for resource in resources]
     return [*stamped, *(_naming_system(url, version) for url in _IDENTIFIERS)]
 

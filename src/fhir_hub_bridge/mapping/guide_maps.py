@@ -1,14 +1,17 @@
-"""The guide's ConceptMaps: our words in FHIR's, and BSeR's in ours.
+"""The guide's ConceptMaps: our words in FHIR's, BSeR's in ours, and each plan's file's in DHCS's.
 
-The first two say what the translator does, from its own tables. Before: `status_to_task`, the
-rulebook. After: `guide`. https://hl7.org/fhir/R4/valueset-concept-map-equivalence.html
+All but BSeR's say what the translator does, from its own tables. Before: `status_to_task`, the
+rulebook, the layouts. After: `guide`. https://hl7.org/fhir/R4/valueset-concept-map-equivalence.html
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.mapping.codings import STATUS_LABELS
+from fhir_hub_bridge.mapping.layout import Layout
 from fhir_hub_bridge.mapping.status_to_task import CLOSING, TASK_STATUS
 from fhir_hub_bridge.referral.model import ReferralStatus
 from fhir_hub_bridge.referral.rulebook import Rulebook
@@ -20,9 +23,10 @@ BSER_STATUS = "http://hl7.org/fhir/us/bser/CodeSystem/TaskBusinessStatusCS"
 BSER_STATUSES = "http://hl7.org/fhir/us/bser/ValueSet/TaskBusinessStatusVS"
 
 
-def concept_maps(rulebook: Rulebook) -> list[Json]:
-    """Referral status and closure reason to Task.status; BSeR's business status to ours."""
-    return [_status_map(rulebook), _reason_map(rulebook), _bser_map()]
+def concept_maps(rulebook: Rulebook, layouts: Iterable[Layout]) -> list[Json]:
+    """Referral status and closure reason to Task.status; BSeR's and plans' files' to ours."""
+    of_files = [found for layout in layouts for found in _layout_maps(layout, rulebook)]
+    return [_status_map(rulebook), _reason_map(rulebook), _bser_map(), *of_files]
 
 
 _TASK_STATUS_NOW = "http://hl7.org/fhir/StructureDefinition/Task#Task.status"
@@ -171,6 +175,42 @@ def _bser_map() -> Json:
     )
 
 
+def _layout_maps(layout: Layout, rulebook: Rulebook) -> Iterator[Json]:
+    """What the spellings in a plan's or hub's file mean, in the codes of DHCS's data elements."""
+    reasons = {
+        spelling: (code, rulebook.closure_reasons[code].label) if code else None
+        for spelling, code in layout.reasons.items()
+    }
+    statuses = {
+        spelling: (status.value, STATUS_LABELS[status])
+        for spelling, status in layout.statuses.items()
+    }
+    for what, system, spellings in (
+        ("Closure Reason", canonical.CLOSURE_REASON, reasons),
+        ("Referral Status", canonical.REFERRAL_STATUS, statuses),
+    ):
+        yield _map(
+            f"{layout.name}-to-{system.rpartition('/')[2]}",
+            title=f"{layout.title} to CLR {what}",
+            description=f"What a cell of the column {what} means in a file of the layout "
+            f"{layout.name}; case and runs of white space do not count. A spelling that is not "
+            "listed is not taken.",
+            source=("", ""),
+            target=(system, _value_set(system)),
+            elements=[
+                {"code": spelling, "target": [_meant(meaning)]}
+                for spelling, meaning in spellings.items()
+            ],
+        )
+
+
+def _meant(meaning: tuple[str, str] | None) -> Json:
+    if meaning is None:
+        return {"equivalence": "unmatched", "comment": "It says that there is none."}
+    code, display = meaning
+    return {"code": code, "display": display, "equivalence": "equivalent"}
+
+
 def _ours(status: ReferralStatus | None) -> Json:
     return {"code": status.value, "display": STATUS_LABELS[status]} if status else {}
 
@@ -190,9 +230,15 @@ def _map(
         "url": f"{canonical.BASE}/ConceptMap/{id_}",
         "title": title,
         "description": description,
-        "sourceCanonical": source[1],
+        **({"sourceCanonical": source[1]} if source[1] else {}),
         "targetCanonical": target[1],
-        "group": [{"source": source[0], "target": target[0], "element": elements}],
+        "group": [
+            {
+                **({"source": source[0]} if source[0] else {}),
+                "target": target[0],
+                "element": elements,
+            }
+        ],
     }
 
 

@@ -44,6 +44,18 @@ partner = Table(
     info=_kind(REPLICATED),
 )
 
+fhir_package = Table(  # implementation guides by which resources are judged
+    "fhir_package",
+    metadata,
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # the .tgz as it was added
+    PrimaryKeyConstraint("name", "version"),
+    info=_kind(REPLICATED),
+)
+
 member = Table(  # the person across partners; never served
     "member",
     metadata,

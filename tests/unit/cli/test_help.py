@@ -21,6 +21,9 @@ COMMANDS = (
     ("partner", "list"),
     ("report", "open-loops"),
     ("mapping", "check"),
+    ("validate",),
+    ("packages", "add"),
+    ("packages", "list"),
     ("db", "upgrade"),
     ("db", "check"),
 )

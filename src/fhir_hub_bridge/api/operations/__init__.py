@@ -1,0 +1,1 @@
+"""One operation, one module, named as the standard names it."""

@@ -1,0 +1,121 @@
+"""Does a resource keep its profiles? Judged beyond base R4, which `validation` judges.
+
+A profile is compiled at its first use and kept. Before: `packages`, `profile_compiler`. After:
+`intake`, `$validate`. https://hl7.org/fhir/R4/profiling.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from fhir_hub_bridge.errors import Issue
+from fhir_hub_bridge.fhir.codec import Json
+from fhir_hub_bridge.fhir.findings import Fault, Finding, issue
+from fhir_hub_bridge.fhir.packages import Library
+from fhir_hub_bridge.fhir.profile_compiler import compiled_profile
+from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, judge_by, not_checked
+
+_MAX_ISSUES: Final = 50
+
+
+def declared(resource: Json) -> tuple[str, ...]:
+    """The profiles that a resource names in meta.profile."""
+    meta = resource.get("meta")
+    named = meta.get("profile") if isinstance(meta, dict) else None
+    return tuple(p for p in named if isinstance(p, str)) if isinstance(named, list) else ()
+
+
+def profile_issues(resource: Json, *, profiles: Sequence[str], library: Library) -> list[Issue]:
+    """List what keeps a resource that is valid R4 from profiles that are held; others are ignored.
+
+    Errors only, at most 50, each at a FHIRPath expression. No message repeats the data.
+    """
+    if not profiles:
+        return []
+    judging = _judging(resource, None, library)
+    found: list[Finding] = []
+    for canonical in profiles:
+        profile = compiled_profile(canonical, library)
+        if profile is not None:
+            found += _found(profile, resource, judging)
+    return _issues(found, resource)
+
+
+def judged_in_full(
+    resource: Json, *, profiles: Sequence[str], library: Library, bundle: Json | None = None
+) -> list[Issue]:
+    """List errors, warnings, and what could not be checked, each thing once.
+
+    The resources of a Bundle are judged by the profiles that they name. `bundle` is the one that
+    a resource is in: its references are followed there.
+    """
+    judging = _judging(resource, bundle, library, is_full=True)
+    found: list[Finding] = []
+    for canonical in profiles:
+        profile = compiled_profile(canonical, library)
+        if profile is None:
+            found.append(Finding(not_checked(f"the profile {canonical}, which is not held"), []))
+        else:
+            found += _found(profile, resource, judging)
+    issues = _issues([*_once(found)], resource)
+    if resource.get("resourceType") == "Bundle":
+        issues += _issues_in_entries(resource, library)
+    return [*_each_note_once(issues)]
+
+
+def _judging(
+    resource: Json, bundle: Json | None, library: Library, *, is_full: bool = False
+) -> Judging:
+    if resource.get("resourceType") == "Bundle":
+        bundle = resource
+    return Judging(resource, bundle, lambda c: compiled_profile(c, library), is_full)
+
+
+def _found(profile: Profile, resource: Json, judging: Judging) -> list[Finding]:
+    kind = str(resource.get("resourceType"))
+    if profile.type not in (kind, "Resource", "DomainResource"):
+        message = f"The profile {profile.name} is of {profile.type}."
+        return [Finding(Fault("profile-type", message), [])]
+    return judge_by(profile, resource, kind, judging) or []
+
+
+def _issues(found: Iterable[Finding], resource: Json) -> list[Issue]:
+    kind = str(resource.get("resourceType"))
+    return [*dict.fromkeys(issue(finding, kind) for finding in found)][:_MAX_ISSUES]
+
+
+def _issues_in_entries(bundle: Json, library: Library) -> Iterator[Issue]:
+    for index, entry in enumerate(bundle.get("entry", ())):
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if not isinstance(resource, dict):
+            continue
+        place = f"Bundle.entry[{index}].resource"
+        kind = str(resource.get("resourceType"))
+        for each in judged_in_full(
+            resource, profiles=declared(resource), library=library, bundle=bundle
+        ):
+            yield Issue(
+                place + each.place[len(kind) :],
+                each.message,
+                code=each.code,
+                rule=each.rule,
+                severity=each.severity,
+            )
+
+
+def _once(found: Iterable[Finding]) -> Iterator[Finding]:
+    """What could not be checked, once; everything else, every time."""
+    seen: set[Fault] = set()
+    for finding in found:
+        if finding.fault.severity != "information" or finding.fault not in seen:
+            seen.add(finding.fault)
+            yield finding
+
+
+def _each_note_once(issues: Iterable[Issue]) -> Iterator[Issue]:
+    seen: set[str] = set()
+    for each in issues:
+        if each.severity != "information" or each.message not in seen:
+            seen.add(each.message)
+            yield each
