@@ -15,7 +15,7 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.findings import Fault, Finding, issue
 from fhir_hub_bridge.fhir.packages import Library
 from fhir_hub_bridge.fhir.profile_compiler import compiled_profile
-from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, entries_of, judge_by, not_checked
+from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, entries_of, judge_by
 
 _MAX_ISSUES: Final = 50
 
@@ -46,6 +46,8 @@ def profile_issues(resource: Json, *, profiles: Sequence[str], library: Library)
 def judged_in_full(resource: Json, *, profiles: Sequence[str], library: Library) -> list[Issue]:
     """List errors, then warnings, then what could not be checked, once; at most 50.
 
+    Of profiles that are not held, those that the resource names are told.
+
     The resources of a Bundle are judged by the profiles that they name; references among them are
     followed.
     """
@@ -64,16 +66,26 @@ def _in_full(
         resource, entries_of(resource) if is_bundle else entries, library, is_full=True
     )
     found: list[Finding] = []
+    named = declared(resource)
     for canonical in profiles:
         profile = compiled_profile(canonical, library)
-        if profile is None:
-            found.append(Finding(not_checked(f"the profile {canonical}, which is not held"), []))
-        else:
+        if profile is not None:
             found += _found(profile, resource, judging)
+        elif canonical in named:
+            found.append(Finding(_NOT_HELD, [named.index(canonical), "profile", "meta"]))
     issues = _issues(found, resource)
     if is_bundle:
         issues += _issues_in_entries(resource, library, judging.entries)
     return issues
+
+
+# A canonical that the resource names is its data, so the place alone tells which.
+_NOT_HELD: Final = Fault(
+    "profile-unknown",
+    "Not checked: the profile that is named here, which is not held.",
+    "informational",
+    "information",
+)
 
 
 def _judging(
@@ -111,6 +123,6 @@ def _issues_in_entries(
 def _each_note_once(issues: Iterable[Issue]) -> Iterator[Issue]:
     seen: set[str] = set()
     for each in issues:
-        if each.severity != "information" or each.message not in seen:
+        if each.rule != "not-checked" or each.message not in seen:
             seen.add(each.message)
             yield each
