@@ -134,6 +134,7 @@ def structure(name: str) -> Structure:
     )
 
 
+@cache
 def type_names() -> frozenset[str]:
     """The names of all resource and data types, those that only others are built on included."""
     return frozenset(_file()["types"])

@@ -8,7 +8,7 @@ fhirpathpy. After: `profile_overlay`. https://hl7.org/fhirpath/N1/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -69,6 +69,8 @@ def invariant(expression: str) -> Invariant:
         pass
     if _compares_order(tree):
         return Invariant(expression, None, "it compares what may be dates in an unusual way")
+    if unknown := sorted(asked - _known_to_fhirpathpy()):
+        return Invariant(expression, None, f"{unknown[0]}() is not supported")
     return Invariant(expression, _interpreted(expression))
 
 
@@ -98,6 +100,12 @@ def _parsed(expression: str) -> Any:
         raise ValueError(expression)
     ParseTreeWalker().walk(listener, found)
     return listener.parentStack[0]["children"][0]
+
+
+def _known_to_fhirpathpy() -> Set[str]:
+    from fhirpathpy.engine.invocations import invocation_registry
+
+    return {*invocation_registry}
 
 
 def _functions(node: Any) -> set[str]:

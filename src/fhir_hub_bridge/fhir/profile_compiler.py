@@ -166,7 +166,7 @@ class _Compiler:
         slices = {n: self._slice(n, part, base, by) for n, part in node.slices.items()}
         urls = None
         if [(d.get("type"), d.get("path")) for d in by] == [("value", "url")]:
-            found = {url_of(node.slices[n], self.library): each for n, each in slices.items()}
+            found = {url_of(node.slices[n], self.library): i for i, n in enumerate(slices)}
             urls = None if "" in found else found
         if rules == "open" and not said.get("ordered"):
             # Of such a slice nothing is asked, so nobody needs to know what belongs to it.

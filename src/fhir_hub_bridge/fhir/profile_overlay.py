@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.elements import contained
@@ -19,32 +19,39 @@ from fhir_hub_bridge.fhir.findings import Fault, Finding, Step
 class Judging:
     """One resource under judgement: what is around it, and how a profile is found.
 
-    `is_full` asks for warnings too, and for what could not be checked.
+    `entries` are those of the Bundle that it is in, by `entries_of`. `is_full` asks for warnings
+    too, and for what could not be checked.
     """
 
     resource: Json
-    bundle: Json | None
+    entries: Mapping[str, Json]
     find: Callable[[str], Profile | None]
     is_full: bool = False
     under_way: set[tuple[int, str]] = field(default_factory=set)
 
-    def within(self, resource: Json, bundle: Json | None = None) -> Judging:
+    def within(self, resource: Json) -> Judging:
         """The same for a resource inside this one, or beside it in a Bundle."""
-        return Judging(resource, bundle or self.bundle, self.find, self.is_full, self.under_way)
+        is_bundle = resource.get("resourceType") == "Bundle" and resource is not self.resource
+        entries = entries_of(resource) if is_bundle else self.entries
+        return Judging(resource, entries, self.find, self.is_full, self.under_way)
 
     def resolved(self, reference: Any) -> Json | None:
         """The resource that a Reference means, if it is contained or in the same Bundle."""
         text = reference.get("reference") if isinstance(reference, dict) else None
         if not isinstance(text, str):
             return None
-        if text.startswith("#"):
-            return contained(self.resource, text[1:])
-        for entry in (self.bundle or {}).get("entry", ()):
-            url = entry.get("fullUrl")
-            if isinstance(url, str) and (url == text or url.endswith(f"/{text}")):
-                found: Json | None = entry.get("resource")
-                return found
-        return None
+        return contained(self.resource, text[1:]) if text[:1] == "#" else self.entries.get(text)
+
+
+def entries_of(bundle: Json) -> Mapping[str, Json]:
+    """The resources of a Bundle by fullUrl, and by the Type/id that it ends with."""
+    found: dict[str, Json] = {}
+    for entry in bundle.get("entry", ()):
+        url, resource = entry.get("fullUrl", ""), entry.get("resource")
+        if url and isinstance(resource, dict):
+            found.setdefault(url, resource)
+            found.setdefault("/".join(url.rsplit("/", 2)[-2:]), resource)
+    return found
 
 
 # A question about a value of a type; its answer is what is wrong.
@@ -90,6 +97,8 @@ class Child:
     check: Check | None = None
     slicing: Slicing | None = None
     is_simple: bool = False  # whether nothing is asked of one lone value but its check
+    is_optional: bool = False  # whether nothing is asked where there is none
+    beside: str = ""  # what is said about a primitive's value
 
     def settle(self) -> None:
         """Settle what is asked so often that it is not to be worked out each time."""
@@ -97,6 +106,9 @@ class Child:
         is_limited = self.too_many is not None and self.too_many[0] == 0
         is_told_apart = self.is_choice or self.slicing is not None or self.wrong_type is not None
         self.is_simple = not (is_counted or is_limited or is_told_apart)
+        needed = self.slicing is not None and any(each.least for each in self.slicing.slices)
+        self.is_optional = not (self.is_choice or self.missing is not None or needed)
+        self.beside = f"_{self.name}"
 
 
 @dataclass(slots=True, eq=False)
@@ -110,29 +122,19 @@ class Slice:
     too_many: Fault
     check: Check | None = None
 
-    def takes(self, value: Any, kind: str, judging: Judging) -> bool | None:
-        """Whether a value belongs to it; None where nobody can tell."""
-        is_sure = True
-        for matches in self.matchers:
-            answer = matches(value, kind, judging)
-            if answer is False:
-                return False
-            is_sure = is_sure and answer is not None
-        return True if is_sure else None
-
 
 @dataclass(slots=True, eq=False)
 class Slicing:
     """How an element's values are told apart. `stray` is the fault of a value of no slice.
 
-    `by_url` finds the slice of an extension at once, where that is how they are told apart.
+    `by_url` finds the number of an extension's slice at once, where its url is what tells it.
     """
 
     slices: tuple[Slice, ...]
     stray: Fault | None = None
     stray_before: Fault | None = None  # where strays must come last
     out_of_order: Fault | None = None
-    by_url: Mapping[str, Slice] | None = None
+    by_url: Mapping[str, int] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -149,7 +151,9 @@ class Profile:
 Found: TypeAlias = list[Finding] | None
 
 
-def judge(check: Check, value: Any, kind: str, judging: Judging) -> Found:
+def judge(  # noqa: PLR0912 - one loop, unrolled for the sake of speed
+    check: Check, value: Any, kind: str, judging: Judging
+) -> Found:
     """Find what is wrong with a value of a type; nothing is built where nothing is."""
     found: Found = None
     for test in check.tests:
@@ -168,18 +172,23 @@ def judge(check: Check, value: Any, kind: str, judging: Judging) -> Found:
     if check.children and isinstance(value, dict):
         for child in check.children:
             # Most elements by far, settled here for the sake of speed.
-            if child.is_simple and type(lone := value.get(child.name)) in (dict, str):
-                if (
-                    child.check is None
-                    or (below := judge(child.check, lone, child.types[child.name], judging)) is None
-                ):
+            lone = value.get(child.name)
+            if lone is None and child.is_optional and child.beside not in value:
+                continue
+            if child.is_simple and type(lone) in _LONE:
+                if child.check is None:
                     continue
-                for finding in below:
-                    finding.steps.append(child.name)
-                found = [*(found or ()), *below]
+                below = judge(child.check, lone, child.types[child.name], judging)
+                if below is not None:
+                    for finding in below:
+                        finding.steps.append(child.name)
+                    found = [*(found or ()), *below]
             elif (below := _judge_child(child, value, judging)) is not None:
                 found = [*(found or ()), *below]
     return found
+
+
+_LONE: Final = (dict, str)
 
 
 def judge_by(profile: Profile, value: Any, kind: str, judging: Judging) -> Found:
@@ -288,48 +297,55 @@ def _values(child: Child, parent: Json) -> Iterator[_Value]:
 def _judge_slices(
     slicing: Slicing, values: Sequence[_Value], judging: Judging
 ) -> Iterator[Finding]:
-    sure = dict.fromkeys(slicing.slices, 0)
-    perhaps = dict.fromkeys(slicing.slices, 0)
+    sure = [0] * len(slicing.slices)
+    perhaps = [0] * len(slicing.slices)
     last, stray_seen = 0, False
     for steps, value, kind in values:
         own = _slice_of(slicing, value, kind, judging, perhaps)
-        if own is None:
+        if own == _NONE:
             if slicing.stray is not None:
                 yield Finding(slicing.stray, [*steps])
             stray_seen = True
             continue
-        if isinstance(own, Slice):
-            sure[own] += 1
-            if slicing.stray_before is not None and stray_seen:
-                yield Finding(slicing.stray_before, [*steps])
-            if slicing.out_of_order is not None:
-                place = slicing.slices.index(own)
-                if place < last:
-                    yield Finding(slicing.out_of_order, [*steps])
-                last = max(last, place)
-            if own.check is not None:
-                for finding in judge(own.check, value, kind, judging) or ():
-                    finding.steps.extend(steps)
-                    yield finding
-    for each in slicing.slices:
-        if each.least and sure[each] + perhaps[each] < each.least:
+        if own == _PERHAPS:
+            continue
+        sure[own] += 1
+        if slicing.stray_before is not None and stray_seen:
+            yield Finding(slicing.stray_before, [*steps])
+        if slicing.out_of_order is not None:
+            if own < last:
+                yield Finding(slicing.out_of_order, [*steps])
+            last = max(last, own)
+        if (check := slicing.slices[own].check) is not None:
+            for finding in judge(check, value, kind, judging) or ():
+                finding.steps.extend(steps)
+                yield finding
+    for each, surely, maybe in zip(slicing.slices, sure, perhaps, strict=True):
+        if each.least and surely + maybe < each.least:
             yield Finding(each.too_few, [])
-        if each.most is not None and sure[each] > each.most:
+        if each.most is not None and surely > each.most:
             yield Finding(each.too_many, [])
 
 
-def _slice_of(
-    slicing: Slicing, value: Any, kind: str, judging: Judging, perhaps: dict[Slice, int]
-) -> Slice | bool | None:
-    """The slice that a value belongs to, None for none, True where it may belong to one."""
+_NONE: Final = -1
+_PERHAPS: Final = -2
+
+
+def _slice_of(slicing: Slicing, value: Any, kind: str, judging: Judging, perhaps: list[int]) -> int:
+    """The number of the slice that a value belongs to, or that there is none, or maybe one."""
     if slicing.by_url is not None:
-        return slicing.by_url.get(value.get("url", "")) if isinstance(value, dict) else None
-    maybe: bool | None = None
-    for each in slicing.slices:
-        answer = each.takes(value, kind, judging)
-        if answer:
-            return each
-        if answer is None:
-            perhaps[each] += 1
-            maybe = True
-    return maybe
+        return slicing.by_url.get(value.get("url", ""), _NONE) if type(value) is dict else _NONE
+    found = _NONE
+    for number, each in enumerate(slicing.slices):
+        is_sure = True
+        for matches in each.matchers:
+            answer = matches(value, kind, judging)
+            if answer is False:
+                break
+            is_sure = is_sure and answer is not None
+        else:
+            if is_sure:
+                return number
+            perhaps[number] += 1
+            found = _PERHAPS
+    return found

@@ -6,7 +6,8 @@ A profile is compiled at its first use and kept. Before: `packages`, `profile_co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from fhir_hub_bridge.errors import Issue
@@ -14,7 +15,7 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.findings import Fault, Finding, issue
 from fhir_hub_bridge.fhir.packages import Library
 from fhir_hub_bridge.fhir.profile_compiler import compiled_profile
-from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, judge_by, not_checked
+from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, entries_of, judge_by
 
 _MAX_ISSUES: Final = 50
 
@@ -33,43 +34,64 @@ def profile_issues(resource: Json, *, profiles: Sequence[str], library: Library)
     """
     if not profiles:
         return []
-    judging = _judging(resource, None, library)
+    judging = _judging(resource, {}, library)
     found: list[Finding] = []
     for canonical in profiles:
         profile = compiled_profile(canonical, library)
         if profile is not None:
             found += _found(profile, resource, judging)
-    return _issues(found, resource)
+    return _issues(found, resource)[:_MAX_ISSUES]
 
 
-def judged_in_full(
-    resource: Json, *, profiles: Sequence[str], library: Library, bundle: Json | None = None
-) -> list[Issue]:
-    """List errors, warnings, and what could not be checked, each thing once.
+def judged_in_full(resource: Json, *, profiles: Sequence[str], library: Library) -> list[Issue]:
+    """List errors, then warnings, then what could not be checked, once; at most 50.
 
-    The resources of a Bundle are judged by the profiles that they name. `bundle` is the one that
-    a resource is in: its references are followed there.
+    Of profiles that are not held, those that the resource names are told.
+
+    The resources of a Bundle are judged by the profiles that they name; references among them are
+    followed.
     """
-    judging = _judging(resource, bundle, library, is_full=True)
+    issues = _each_note_once(_in_full(resource, profiles, library, {}))
+    return sorted(issues, key=lambda each: _ORDER.index(each.severity))[:_MAX_ISSUES]
+
+
+_ORDER: Final = ("fatal", "error", "warning", "information")
+
+
+def _in_full(
+    resource: Json, profiles: Sequence[str], library: Library, entries: Mapping[str, Json]
+) -> list[Issue]:
+    is_bundle = resource.get("resourceType") == "Bundle"
+    judging = _judging(
+        resource, entries_of(resource) if is_bundle else entries, library, is_full=True
+    )
     found: list[Finding] = []
+    named = declared(resource)
     for canonical in profiles:
         profile = compiled_profile(canonical, library)
-        if profile is None:
-            found.append(Finding(not_checked(f"the profile {canonical}, which is not held"), []))
-        else:
+        if profile is not None:
             found += _found(profile, resource, judging)
-    issues = _issues([*_once(found)], resource)
-    if resource.get("resourceType") == "Bundle":
-        issues += _issues_in_entries(resource, library)
-    return [*_each_note_once(issues)]
+        elif canonical in named:
+            found.append(Finding(_NOT_HELD, [named.index(canonical), "profile", "meta"]))
+    issues = _issues(found, resource)
+    if is_bundle:
+        issues += _issues_in_entries(resource, library, judging.entries)
+    return issues
+
+
+# A canonical that the resource names is its data, so the place alone tells which.
+_NOT_HELD: Final = Fault(
+    "profile-unknown",
+    "Not checked: the profile that is named here, which is not held.",
+    "informational",
+    "information",
+)
 
 
 def _judging(
-    resource: Json, bundle: Json | None, library: Library, *, is_full: bool = False
+    resource: Json, entries: Mapping[str, Json], library: Library, *, is_full: bool = False
 ) -> Judging:
-    if resource.get("resourceType") == "Bundle":
-        bundle = resource
-    return Judging(resource, bundle, lambda c: compiled_profile(c, library), is_full)
+    return Judging(resource, entries, lambda c: compiled_profile(c, library), is_full)
 
 
 def _found(profile: Profile, resource: Json, judging: Judging) -> list[Finding]:
@@ -82,40 +104,25 @@ def _found(profile: Profile, resource: Json, judging: Judging) -> list[Finding]:
 
 def _issues(found: Iterable[Finding], resource: Json) -> list[Issue]:
     kind = str(resource.get("resourceType"))
-    return [*dict.fromkeys(issue(finding, kind) for finding in found)][:_MAX_ISSUES]
+    return [*dict.fromkeys(issue(finding, kind) for finding in found)]
 
 
-def _issues_in_entries(bundle: Json, library: Library) -> Iterator[Issue]:
+def _issues_in_entries(
+    bundle: Json, library: Library, entries: Mapping[str, Json]
+) -> Iterator[Issue]:
     for index, entry in enumerate(bundle.get("entry", ())):
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(resource, dict):
             continue
         place = f"Bundle.entry[{index}].resource"
         kind = str(resource.get("resourceType"))
-        for each in judged_in_full(
-            resource, profiles=declared(resource), library=library, bundle=bundle
-        ):
-            yield Issue(
-                place + each.place[len(kind) :],
-                each.message,
-                code=each.code,
-                rule=each.rule,
-                severity=each.severity,
-            )
-
-
-def _once(found: Iterable[Finding]) -> Iterator[Finding]:
-    """What could not be checked, once; everything else, every time."""
-    seen: set[Fault] = set()
-    for finding in found:
-        if finding.fault.severity != "information" or finding.fault not in seen:
-            seen.add(finding.fault)
-            yield finding
+        for each in _in_full(resource, declared(resource), library, entries):
+            yield replace(each, place=place + each.place[len(kind) :])
 
 
 def _each_note_once(issues: Iterable[Issue]) -> Iterator[Issue]:
     seen: set[str] = set()
     for each in issues:
-        if each.severity != "information" or each.message not in seen:
+        if each.rule != "not-checked" or each.message not in seen:
             seen.add(each.message)
             yield each

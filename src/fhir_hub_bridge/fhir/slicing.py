@@ -61,7 +61,7 @@ def matcher_of(
         case "exists" if len(way) == len(steps) + 1:
             return _by_presence(way[-1][0], steps)
         case "profile":
-            return _by_profile(way[-1][0], steps)
+            return _by_profile(way[-1][0], steps, library)
     return None
 
 
@@ -146,13 +146,15 @@ def _all_right(check: Check, steps: Sequence[str]) -> Matcher:
 
 def _right_below(check: Check, name: str) -> Matcher:
     """The same for the commonest path, one element that is no choice, without a detour."""
+    test = check.tests[0] if len(check.tests) == 1 and not check.children else None
 
     def matches(value: Any, kind: str, judging: Judging) -> bool | None:
         child = value.get(name) if isinstance(value, dict) else None
         if child is None or isinstance(child, list):
-            return any(
-                _passes(check, v, of, judging) for v, of in _at(value, kind, [name], judging)
-            )
+            found = _at(value, kind, [name], judging)
+            return any(_passes(check, each, of, judging) for each, of in found)
+        if test is not None:
+            return test(child, "", judging) is None
         return _passes(check, child, "", judging)
 
     return matches
@@ -219,28 +221,30 @@ def _by_presence(node: ProfiledElement, steps: Sequence[str]) -> Matcher | None:
     return lambda value, kind, judging: bool(_at(value, kind, steps, judging)) == must_be_there
 
 
-def _by_profile(node: ProfiledElement, steps: Sequence[str]) -> Matcher | None:
+def _by_profile(node: ProfiledElement, steps: Sequence[str], library: Library) -> Matcher | None:
     """The resource referred to, or there, keeps one of the slice's profiles."""
-    word = "targetProfile" if steps[-1:] == ["resolve()"] else "profile"
+    is_reference = steps[-1:] == ["resolve()"]
+    word = "targetProfile" if is_reference else "profile"
     canonicals = [canonical for each in node.types for canonical in each.get(word, ())]
+    trees = [tree_of(canonical, library) for canonical in canonicals]
+    types = {core_type(c) or (t.type if t else "") for c, t in zip(canonicals, trees, strict=True)}
     if not canonicals:
         return None
 
     def matches(value: Any, kind: str, judging: Judging) -> bool | None:
-        found = _at(value, kind, steps, judging)
-        profiles = [judging.find(canonical) for canonical in canonicals]
-        types = {
-            core_type(c) or (p.type if p else "") for c, p in zip(canonicals, profiles, strict=True)
-        }
-        if not found:
-            before = _at(value, kind, steps[:-1], judging) if word == "targetProfile" else []
-            named = {type_named(each) for each, _ in before} - {None}
-            return False if named and "" not in types and not named & types else None
-        for resource, of in found:
-            for canonical, profile in zip(canonicals, profiles, strict=True):
+        before = _at(value, kind, steps[:-1] if is_reference else steps, judging)
+        for each, of in before:
+            resource = judging.resolved(each) if is_reference else each
+            if resource is None:
+                # It lies elsewhere: only of what type it is can be told.
+                named = type_named(each)
+                return False if named and "" not in types and named not in types else None
+            of = str(resource.get("resourceType", of))  # noqa: PLW2901 - of the resource itself
+            for canonical in canonicals:
+                profile = judging.find(canonical)
                 if core_type(canonical) == of or _keeps(profile, resource, of, judging):
                     return True
-        return None if None in profiles else False
+        return None if "" in types else False
 
     return matches
 

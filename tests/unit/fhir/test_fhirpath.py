@@ -164,6 +164,8 @@ def test_what_is_seldom_used_is_left_to_fhirpathpy() -> None:
     [
         ("subject.resolve().exists()", "resolve() is not supported"),
         ("code.memberOf('urn:x')", "memberOf() is not supported"),
+        ("text.htmlChecks()", "htmlChecks() is not supported"),
+        ("nonsense().exists()", "nonsense() is not supported"),
         ("effective < now()", "now() is not supported"),
         ("exists(", "the expression cannot be parsed"),
         ("status = 'a' status", "the expression cannot be parsed"),

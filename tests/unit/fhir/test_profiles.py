@@ -518,6 +518,18 @@ def test_a_profile_of_another_type_is_refused_and_one_not_held_is_ignored() -> N
     assert broken(a_task(), profile, profile="urn:unknown") == []
 
 
+def test_a_named_profile_that_is_not_held_is_told_by_its_place() -> None:
+    task = a_task(meta={"profile": [URL, "urn:made-up-secret"]})
+    library = a_library(a_profile("Task"))
+
+    found = validated(task, library=library)
+
+    assert [(i.severity, i.place, i.rule) for i in found] == [
+        ("information", "Task.meta.profile[1]", "profile-unknown")
+    ]
+    assert "secret" not in repr(found)
+
+
 def test_versions_of_a_profile_stand_side_by_side() -> None:
     old = a_profile("Task", version="1.9.0")
     new = a_profile("Task", {"id": "Task.focus", "min": 1}, version="1.10.0")
