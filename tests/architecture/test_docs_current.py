@@ -125,8 +125,39 @@ def test_the_changelog_has_this_version() -> None:
 
 
 def test_the_tutorial_and_the_readme_work_as_written(tmp_path: Path) -> None:
-    script = tutorial_script(tmp_path)
+    (_, _, library) = next(blocks_of(ROOT / "README.md", "python"))
+    (tmp_path / "library.py").write_text(library, encoding="utf-8")
 
+    printed = worked(tutorial_script(TUTORIAL, tmp_path) + f"\npython {tmp_path}/library.py")
+
+    assert "1 rows read, 1 recorded" in printed
+    assert "1 rows read, 0 recorded, 1 unchanged" in printed
+    assert told(tmp_path) == [
+        ("R-1", "authorization-decided"),
+        ("R-1", "provider-assigned"),
+        ("R-1", "loop-closed"),
+        ("R-2", "authorization-decided"),
+        ("R-2", "loop-closed"),
+    ]
+    assert printed.rstrip().endswith("Example Health Plan 1"), "the README's Python example"
+
+
+def test_the_walk_with_curl_works_as_written(tmp_path: Path) -> None:
+    printed = worked(tutorial_script(TUTORIAL.with_name("fhir-walk.md"), tmp_path))
+
+    assert "task-transition" in printed, "the step that is refused"
+    assert '"status":"completed"' in printed
+    assert told(tmp_path) == [
+        ("R-1", "authorization-decided"),
+        ("R-1", "provider-assigned"),
+        ("R-1", "status-changed"),
+        ("R-1", "status-changed"),
+        ("R-1", "loop-closed"),
+    ]
+
+
+def worked(script: str) -> str:
+    """What a script printed that ran to its end without an error."""
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT,
@@ -139,48 +170,39 @@ def test_the_tutorial_and_the_readme_work_as_written(tmp_path: Path) -> None:
         timeout=150,
         check=False,
     )
-
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "1 rows read, 1 recorded" in done.stdout
-    assert "1 rows read, 0 recorded, 1 unchanged" in done.stdout
-    received = [
-        json.loads(line)
-        for line in (tmp_path / "ehr.jsonl").read_text(encoding="utf-8").splitlines()
-        if '"received"' in line
-    ]
-    told = [(line["referral"], line["type"]) for line in received if line["kind"] == "received"]
-    assert told == [
-        ("R-1", "authorization-decided"),
-        ("R-1", "provider-assigned"),
-        ("R-1", "loop-closed"),
-        ("R-2", "authorization-decided"),
-        ("R-2", "loop-closed"),
-    ]
-    assert done.stdout.rstrip().endswith("Example Health Plan 1"), "the README's Python example"
+    return done.stdout
 
 
-def tutorial_script(folder: Path) -> str:
-    """The shell blocks of the tutorial in one script, its servers in the background."""
-    shutil.copytree(TUTORIAL.parent, folder / "tutorial")
+def told(folder: Path) -> list[tuple[str, str]]:
+    """Of which referral the pretend EHR was told what, in order."""
+    lines = (folder / "ehr.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines if '"received"' in line]
+    return [(line["referral"], line["type"]) for line in entries if line["kind"] == "received"]
+
+
+def tutorial_script(page: Path, folder: Path) -> str:
+    """The shell blocks of a tutorial in one script, its servers in the background."""
+    shutil.copytree(page.parent, folder / "tutorial")
     bridge, ehr = free_ports()
     lines = ["set -e", "trap 'kill $(jobs -p); wait' EXIT"]
-    for place, (_, kind, block) in enumerate(blocks_of(TUTORIAL, "sh")):
-        if kind == "setup":
-            continue
-        if kind == "server":
-            server = block.strip().replace("serve --open", f"serve --open --port {bridge}")
-            server = server.replace("--port 8490", f"--port {ehr} --journal {folder}/ehr.jsonl")
-            port = bridge if "serve" in server else ehr
-            lines += [f"{server} >{folder}/{place}.log 2>&1 &", waiting_for(port)]
-        else:
-            lines.append(block)
-    (_, _, library) = next(blocks_of(ROOT / "README.md", "python"))
-    (folder / "library.py").write_text(library, encoding="utf-8")
-    lines.append(f"python {folder}/library.py")
+    for place, (_, kind, block) in enumerate(blocks_of(page, "sh")):
+        match kind:
+            case "setup":
+                continue
+            case "server":
+                server = block.strip().replace("serve --open", f"serve --open --port {bridge}")
+                server = server.replace("--port 8490", f"--port {ehr} --journal {folder}/ehr.jsonl")
+                port = bridge if "serve" in server else ehr
+                lines += [f"{server} >{folder}/{place}.log 2>&1 &", waiting_for(port)]
+            case "refused":
+                lines.append(f"if {block.strip()}; then exit 1; fi")
+            case _:
+                lines.append(block)
     script = "\n".join(lines).replace("first-loop-data", str(folder / "data"))
-    for page in (folder / "tutorial").iterdir():
-        text = page.read_text(encoding="utf-8").replace("8490", str(ehr))
-        page.write_text(text, encoding="utf-8")
+    for file in (folder / "tutorial").rglob("*.*"):
+        text = file.read_text(encoding="utf-8").replace("8490", str(ehr))
+        file.write_text(text, encoding="utf-8")
     script = script.replace("docs/tutorial/", f"{folder}/tutorial/")
     return script.replace(":8480", f":{bridge}").replace(":8490", f":{ehr}")
 

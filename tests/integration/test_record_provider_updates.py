@@ -328,7 +328,18 @@ async def test_an_illegal_step_names_from_to_and_the_rule(
     assert await counts(store) == before
 
 
-@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+async def test_a_completed_task_means_that_services_were_received(
+    store: Store, theirs: str
+) -> None:
+    await provider_says(store, theirs, status="accepted")
+
+    await provider_says(store, theirs, status="completed", statusReason={"text": "Done"})
+
+    reason = (await now(store, f"Task/{theirs}"))["statusReason"]
+    assert reason["coding"][0]["code"] == "services-received"
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
 async def test_a_provider_does_not_close_without_a_reason(
     store: Store, theirs: str, status: str
 ) -> None:

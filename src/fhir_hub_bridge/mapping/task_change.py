@@ -133,7 +133,7 @@ def _report(
         return None
     reason = incoming.get("statusReason", {})
     closing = status is S.LOOP_CLOSED
-    code = code_in(reason, canonical.CLOSURE_REASON) if closing else ""
+    code = _closure_reason(reason, step, reading) if closing else ""
     _check_agrees(step, status, code, reading)
     if provider is None and not closing:
         return None  # the plan's Task only mirrors what providers say
@@ -145,6 +145,16 @@ def _report(
         reason=code,
         text=str(reason.get("text", "")),
     )
+
+
+def _closure_reason(said: Json, step: str, reading: Reading) -> str:
+    """The reason as coded. Completed means served, to the many clients that never code one."""
+    code = code_in(said, canonical.CLOSURE_REASON)
+    if code or step != "completed":
+        return code
+    reasons = reading.rulebook.closure_reasons.values()
+    served = [row.code for row in reasons if row.served and row.task_status == step]
+    return served[0] if len(served) == 1 else ""
 
 
 def _step(stored: Json, incoming: Json) -> str:
