@@ -60,14 +60,15 @@ MATCHES = {
 MALFORMED = (
     "_lastUpdated=yesterday",
     "_count=many",
-    "_sort=owner",
-    "_summary=text",
+    "_sort=colour",
+    "_summary=brief",
     "_total=roughly",
     "status=",
     "status:exact=requested",
     "owner:missing=perhaps",
     "_cursor=nonsense",
     "_cursor=%00",
+    "owner=%00",
 )
 
 

@@ -25,6 +25,7 @@ from fhir_hub_bridge.api.interactions.capabilities import capabilities
 from fhir_hub_bridge.api.interactions.create import create
 from fhir_hub_bridge.api.interactions.history_instance import history_instance
 from fhir_hub_bridge.api.interactions.read import read
+from fhir_hub_bridge.api.interactions.search_compartment import search_compartment
 from fhir_hub_bridge.api.interactions.search_type import search_type
 from fhir_hub_bridge.api.interactions.transaction import transaction
 from fhir_hub_bridge.api.interactions.update import update
@@ -36,6 +37,7 @@ from fhir_hub_bridge.api.registry import (
     HISTORY_INSTANCE,
     READ,
     RESOURCES,
+    SEARCH_COMPARTMENT,
     SEARCH_TYPE,
     SYSTEM,
     TRANSACTION,
@@ -55,6 +57,7 @@ RUN: Final[Mapping[Interaction, Run]] = MappingProxyType(
         CREATE: create,
         HISTORY_INSTANCE: history_instance,
         READ: read,
+        SEARCH_COMPARTMENT: search_compartment,
         SEARCH_TYPE: search_type,
         TRANSACTION: transaction,
         UPDATE: update,

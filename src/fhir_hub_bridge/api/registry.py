@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fhir_hub_bridge.api.compartment import in_compartment
 from fhir_hub_bridge.fhir.search import PARAMETERS, Parameter
 from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES
 from fhir_hub_bridge.intake.fhir_request import WRITABLE
@@ -30,6 +31,10 @@ UPDATE: Final = Interaction("update", (("PUT", "/{type}/{id}"),))
 VREAD: Final = Interaction("vread", (("GET", "/{type}/{id}/_history/{version}"),))
 HISTORY_INSTANCE: Final = Interaction("history-instance", (("GET", "/{type}/{id}/_history"),))
 SEARCH_TYPE: Final = Interaction("search-type", (("GET", "/{type}"), ("POST", "/{type}/_search")))
+# The resources of a type that are about one patient.
+SEARCH_COMPARTMENT: Final = Interaction(
+    "search-type", (("GET", "/Patient/{id}/{type}"), ("POST", "/Patient/{id}/{type}/_search"))
+)
 TRANSACTION: Final = Interaction("transaction", (("POST", ""), ("POST", "/")))
 CAPABILITIES: Final = Interaction("capabilities", (("GET", "/metadata"),))
 
@@ -40,6 +45,11 @@ class Served:
 
     type: str
     interactions: tuple[Interaction, ...]
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The standard's codes of the interactions, each once."""
+        return tuple(dict.fromkeys(interaction.code for interaction in self.interactions))
 
     @property
     def search_parameters(self) -> tuple[Parameter, ...]:
@@ -60,6 +70,7 @@ def _interactions(type_: str) -> tuple[Interaction, ...]:
         (VREAD, True),
         (HISTORY_INSTANCE, True),
         (SEARCH_TYPE, type_ in PARAMETERS),
+        (SEARCH_COMPARTMENT, bool(in_compartment("any", type_))),
     )
     return tuple(interaction for interaction, is_served in asked if is_served)
 

@@ -123,7 +123,6 @@ def _take_as_sent(work: FhirWork, entry: Entry) -> None:
         stored.source if stored else str(work.caller.partner or ""),
         stored.referral_id if stored else "",
         entry.method,
-        reindex=stored is not None,
     )
     work.writes.add(batches_of(work.conn, [new]))
     work.versions[f"{entry.type}/{entry.id}"] = version

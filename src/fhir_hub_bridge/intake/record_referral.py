@@ -278,8 +278,6 @@ class _AtWork:
             self.senders.get(draft.reference, ""),
             self.known().id,
             "POST" if draft.version == 1 else "PUT",
-            # the rules change no element that is searched by token; a sender may
-            reindex=draft.version > 1 and draft.reference in self.sheet.edited,
         )
 
 

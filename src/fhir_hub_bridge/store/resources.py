@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, RowMapping, Table, bindparam, delete, select
+from sqlalchemy import Column, Connection, RowMapping, Table, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from fhir_hub_bridge.errors import Unknown, VersionConflict
 from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_bytes
-from fhir_hub_bridge.fhir.search import index_values
+from fhir_hub_bridge.fhir.search import IndexValues, index_values
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
 from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch, insert_all
-from fhir_hub_bridge.store.tables import resource, resource_version, search_token
+from fhir_hub_bridge.store.search_index import Key, clear_index, index_batches
+from fhir_hub_bridge.store.tables import resource, resource_version
 
 _KEY = ("bucket", "type", "id")
 
@@ -63,7 +64,6 @@ class NewVersion:
     source: str = ""
     referral_id: str = ""
     method: str = "PUT"
-    reindex: bool = False  # its search values may be others than those of the version before
 
 
 def save(conn: Connection, versions: Sequence[NewVersion]) -> None:
@@ -77,12 +77,12 @@ def save(conn: Connection, versions: Sequence[NewVersion]) -> None:
 def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
     """The rows of `save`, for a caller that inserts them with other rows in one statement.
 
-    Search values of a resource that was there before are deleted at once.
+    What a resource that was there before is found by is deleted at once, and stored anew: the
+    order of pages goes with it, and that is another with each version.
     """
     history: list[dict[str, Any]] = []
-    newest: dict[tuple[int, str, str], tuple[NewVersion, dict[str, Any]]] = {}
-    fresh: set[tuple[int, str, str]] = set()  # those whose search values are to be stored
-    before: list[tuple[int, str, str]] = []  # those that have some stored which may be others
+    newest: dict[Key, tuple[NewVersion, dict[str, Any]]] = {}
+    before: list[Key] = []  # those that are in the index already
     for new in versions:
         type_, id_ = new.resource["resourceType"], new.resource["id"]
         key = (bucket_of(type_, id_), type_, id_)
@@ -94,21 +94,18 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
             "body": to_bytes(stamped(new.resource, version=new.version, at=new.at)),
         }
         history.append(row)
-        if new.version == 1 or new.reindex:
-            fresh.add(key)
-        if key not in newest and new.reindex:
+        if key not in newest and new.version > 1:
             before.append(key)
         newest[key] = (new, row)
-    if before:
-        conn.execute(delete(search_token).where(among(_key_columns(search_token), before)))
+    clear_index(conn, before)
     current: list[dict[str, Any]] = []
-    tokens: list[dict[str, Any]] = []
+    found_by: list[tuple[Key, int, IndexValues]] = []
     for key, (new, row) in newest.items():
         values = index_values(new.resource)
-        key_of_row = {name: row[name] for name in _KEY}
+        found_by.append((key, row["last_updated"], values))
         current.append(
             {
-                **key_of_row,
+                **{name: row[name] for name in _KEY},
                 "version": row["version"],
                 "last_updated": row["last_updated"],
                 "body": row["body"],
@@ -120,15 +117,10 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
                 "patient": values.patient,
             }
         )
-        if key in fresh:
-            tokens += [
-                {**key_of_row, "param": param, "system": system, "value": value}
-                for param, system, value in dict.fromkeys(values.tokens)
-            ]
     return [
         Batch(resource_version, history),
         Batch(resource, current, replace=_KEY),
-        Batch(search_token, tokens),
+        *index_batches(found_by),
     ]
 
 
@@ -137,7 +129,8 @@ def insert_versions(conn: Connection, batches: Sequence[Batch]) -> None:
     try:
         insert_all(conn, batches)
     except IntegrityError as error:
-        if "resource_version" in str(error.orig):
+        # Two writers of a resource may meet in the rows that it is found by, too.
+        if any(table in str(error.orig) for table in ("resource_version", "search_")):
             raise VersionConflict("Another writer stored this version first.") from error
         raise
 

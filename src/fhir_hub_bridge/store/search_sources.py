@@ -1,0 +1,176 @@
+"""Where a search begins: at the few rows of one condition, or along an index that is in order.
+
+The other conditions are put to those candidates alone. Before: `search_conditions`. After:
+`resource_search`, which puts a page together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, select, union
+
+from fhir_hub_bridge.fhir.search_values import Chain, Filter, Has, Query, TokenValue
+from fhir_hub_bridge.store.search_conditions import (
+    Condition,
+    condition,
+    is_found_by_index,
+    names_of_matches,
+    rows_that_answer,
+    same_resource,
+)
+from fhir_hub_bridge.store.tables import resource, search_reference, search_token
+
+Asked: TypeAlias = Filter | Chain | Has
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Candidates that all conditions have been put to; its time and id give the order."""
+
+    rows: FromClause
+    conditions: tuple[Condition, ...]
+    last_updated: ColumnElement[int]
+    id: ColumnElement[str]
+
+    def select(self, *columns: Any) -> Select[Any]:
+        """These columns of all that match."""
+        return select(*columns).select_from(self.rows).where(*self.conditions)
+
+
+def source_of(query: Query, *, within: Sequence[Filter] = (), by_time: bool) -> Source:
+    """Begin where the fewest candidates are to be expected.
+
+    `within` are conditions of which one must hold, as those of a compartment are; `by_time` says
+    that the page is in order of time, so that a walk may stop at its limit.
+    """
+    filters: list[Asked] = list(query.filters)
+    if len(within) == 1:
+        filters += within
+    elif within:
+        # One resource's compartment holds few, whatever else is asked.
+        return _gathered(query.type, union(*(_keys(query.type, one) for one in within)), filters)
+    first = min(filters, key=_rank, default=None)
+    match first:
+        case Filter() if by_time and _is_walked(first):
+            filters.remove(first)
+            return _walked(query.type, first, filters)
+        case Filter() | Chain() if _rank(first) < _PLAIN and not _is_by_column(first):
+            filters.remove(first)
+            return _gathered(query.type, _keys(query.type, first).distinct(), filters)
+        case _:
+            return _plain(query.type, filters)
+
+
+_PLAIN: Final = 9  # the place of what is best answered along the order of the page
+
+
+def _rank(asked: Asked) -> int:
+    """The fewer candidates it leaves, the lower."""
+    match asked:
+        case Filter(name="_id", modifier=""):
+            return 0
+        case Filter() if asked.modifier in ("missing", "not"):
+            return _PLAIN
+        case Filter(name="identifier") | Filter(modifier="identifier"):
+            return 1 if _is_coded(asked) else _PLAIN
+        case Filter(kind="reference"):
+            return 2
+        case Chain():
+            return 3
+        case Filter(kind="string", modifier="" | "exact"):
+            return 4
+        case Filter(kind="token" | "uri" | "composite", column="") if _is_coded(asked):
+            return 5
+        case Filter(kind="date", name=name) if name != "_lastUpdated" and all(
+            value.prefix == "eq" for value in asked.values
+        ):
+            return 6
+        case _:
+            return _PLAIN
+
+
+def _is_coded(asked: Filter) -> bool:
+    return all(not isinstance(v, TokenValue) or v.code is not None for v in asked.values)
+
+
+def _is_by_column(asked: Filter | Chain) -> bool:
+    """Whether an index on `resource` itself serves it."""
+    if isinstance(asked, Chain):
+        return bool(asked.column)
+    return not is_found_by_index(asked)
+
+
+def _is_walked(asked: Filter) -> bool:
+    """Whether its one value has its rows in order of time."""
+    in_order = asked.kind in ("token", "uri", "composite", "reference")
+    return (
+        in_order and _rank(asked) < _PLAIN and len(asked.values) == 1 and not _is_by_column(asked)
+    )
+
+
+def _plain(type_: str, filters: Sequence[Asked]) -> Source:
+    # With ids given, sorting a few rows is better than walking the index that is sorted already.
+    is_few = any(isinstance(f, Filter) and f.name == "_id" and not f.modifier for f in filters)
+    return Source(
+        resource,
+        _conditions(type_, filters),
+        resource.c.last_updated + 0 if is_few else resource.c.last_updated,
+        resource.c.id,
+    )
+
+
+def _gathered(type_: str, keys: Any, filters: Sequence[Asked]) -> Source:
+    few = keys.subquery()
+    both = and_(resource.c.bucket == few.c.bucket, resource.c.id == few.c.id)
+    return Source(
+        resource.join(few, both),
+        _conditions(type_, filters),
+        resource.c.last_updated + 0,
+        resource.c.id,
+    )
+
+
+def _walked(type_: str, asked: Filter, filters: Sequence[Asked]) -> Source:
+    rows, answers = rows_that_answer(asked)
+    in_order = and_(rows.c.type == type_, answers)
+    if _names_no_system(asked):
+        # A code may be there in several systems; it counts once.
+        other = search_token.alias()
+        again = and_(
+            same_resource(other, rows),
+            other.c.param == rows.c.param,
+            other.c.value == rows.c.value,
+            other.c.system < rows.c.system,
+        )
+        in_order = and_(in_order, ~exists().where(again).correlate(rows))
+    return Source(
+        rows.join(resource, same_resource(rows, resource)),
+        (in_order, *_conditions(type_, filters)),
+        rows.c.last_updated,
+        rows.c.id,
+    )
+
+
+def _names_no_system(asked: Filter) -> bool:
+    (value,) = asked.values
+    return isinstance(value, TokenValue) and value.system is None
+
+
+def _conditions(type_: str, filters: Sequence[Asked]) -> tuple[Condition, ...]:
+    return (resource.c.type == type_, *(condition(asked, (type_,)) for asked in filters))
+
+
+def _keys(type_: str, asked: Filter | Chain) -> Select[Any]:
+    """The bucket and id of all that this one condition leaves."""
+    if isinstance(asked, Chain):
+        rows: FromClause = search_reference.alias()
+        answers = and_(rows.c.param == asked.reference, rows.c.target.in_(names_of_matches(asked)))
+    elif is_found_by_index(asked):
+        rows, answers = rows_that_answer(asked)
+    else:
+        rows = resource.alias()
+        answers = condition(asked, (type_,), rows)
+    return select(rows.c.bucket, rows.c.id).where(rows.c.type == type_, answers)
