@@ -186,7 +186,7 @@ def _read_include(kind: str, full_name: str, text: str) -> Include:
     # The guides write HealthCareService.
     source = {known.lower(): known for known in PARAMETERS}.get(source.lower(), "")
     parameter = PARAMETERS[source].get(name) if source else None
-    is_reference = parameter is not None and parameter.kind == "reference"
+    is_reference = parameter is not None and bool(parameter.targets)
     if text.count(":") > 2 or not source or not (is_reference or name == "*"):
         refuse_search(control, f"{control} takes Type:reference or Type:reference:Target.")
     if target and target not in PARAMETERS:

@@ -144,6 +144,7 @@ def _composite(kind: str, found: SearchParameter, kinds: Mapping[str, str]) -> P
     for definition, expression in found.components:
         if kinds.get(definition) != "token":
             raise KeyError(definition)
+        # Where there are several starts, an Observation and its components, both are built alike.
         components.append(_paths(expression, _from_there(starts[0]), "token"))
     return Parameter(
         found.code, "composite", found.expression, found.url, starts, components=tuple(components)
