@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -52,6 +53,8 @@ def of_identifier(identifier: Json) -> Iterable[tuple[str, str]]:
     return ((identifier.get("system", ""), value),) if value else ()
 
 
+# Most dates are of these days, and a resource tells the same instant more than once.
+_span: Final = lru_cache(maxsize=1024)(search_span)
 _MARKS: Final = re.compile(r"[^\w\s]|_")
 _NAME_PARTS: Final = ("text", "family", "given", "prefix", "suffix")
 _ADDRESS_PARTS: Final = ("text", "line", "city", "district", "state", "postalCode", "country")
@@ -80,19 +83,19 @@ def _of_code(value: str) -> Iterable[tuple[str, str]]:
 
 
 def _of_date(text: str) -> Iterable[tuple[datetime, datetime]]:
-    span = search_span(text)
+    span = _span(text)
     return () if span is None else (span,)
 
 
 def _of_period(period: Json) -> Iterable[tuple[datetime, datetime]]:
-    start, end = search_span(period.get("start", "")), search_span(period.get("end", ""))
+    start, end = (_span(text) if (text := period.get(name)) else None for name in ("start", "end"))
     if start is None and end is None:
         return ()
     return ((start[0] if start else FAR_PAST, end[1] if end else FAR_FUTURE),)
 
 
 def _of_timing(timing: Json) -> Iterable[tuple[datetime, datetime]]:
-    spans = [span for text in timing.get("event", ()) if (span := search_span(text or ""))]
+    spans = [span for text in timing.get("event", ()) if text and (span := _span(text))]
     spans += _of_period(timing.get("repeat", {}).get("boundsPeriod", {}))
     return ((min(lower for lower, _ in spans), max(upper for _, upper in spans)),) if spans else ()
 
