@@ -104,12 +104,15 @@ def _token(name: str, text: str) -> TokenValue:
 
 def _read_token(parameter: Parameter, text: str, _: Collection[str]) -> list[TokenValue]:
     name, value = parameter.name, _token(parameter.name, text)
-    if not (parameter.system or parameter.column or name == "_id"):
+    has_one_place = bool(parameter.column) or name == "_id"
+    if not (parameter.system or has_one_place):
         return [value]
     # A code element and an id carry no system, so only the one that goes without saying fits.
+    if value.code is None:
+        refuse_search(name, f"{name} takes a code.")
     if value.system in ("", parameter.system):
-        value = TokenValue(None, value.code)
-    if (parameter.column or name == "_id") and (value.system is not None or value.code is None):
+        return [TokenValue(None, value.code)]
+    if has_one_place and value.system is not None:
         refuse_search(name, f"{name} has no codes of this system.")
     return [value]
 

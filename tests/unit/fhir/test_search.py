@@ -117,6 +117,8 @@ def test_code_of_an_element_that_has_no_system_is_found_with_its_own() -> None:
     assert the_filter("intent", "other|order", "ServiceRequest").values == (
         TokenValue("other", "order"),
     )
+    with pytest.raises(ResourceRejected):
+        the_filter("intent", f"{system}|", "ServiceRequest")
 
 
 def test_subject_asks_of_more_than_patients() -> None:
