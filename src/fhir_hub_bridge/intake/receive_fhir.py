@@ -124,7 +124,7 @@ def _take_as_sent(work: FhirWork, entry: Entry) -> None:
         stored.referral_id if stored else "",
         entry.method,
     )
-    work.writes.add(batches_of(work.conn, [new]))
+    work.writes.add(batches_of([new]))
     work.versions[f"{entry.type}/{entry.id}"] = version
 
 

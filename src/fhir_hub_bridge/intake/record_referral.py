@@ -230,7 +230,7 @@ class _AtWork:
                     drafts=drafts,
                 )
             )
-        self.writes.add(batches_of(self.conn, [self._version(draft) for draft in drafts]))
+        self.writes.add(batches_of([self._version(draft) for draft in drafts]))
         after = StoredReferral(
             bucket=self.bucket,
             referral=referral,

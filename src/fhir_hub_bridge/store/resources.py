@@ -6,7 +6,7 @@ Versions are written by `save` alone; a version number taken by another is a Ver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,18 +71,13 @@ def save(conn: Connection, versions: Sequence[NewVersion]) -> None:
 
     Raises VersionConflict when another writer took one of the numbers first.
     """
-    insert_versions(conn, batches_of(conn, versions))
+    insert_versions(conn, batches_of(versions))
 
 
-def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
-    """The rows of `save`, for a caller that inserts them with other rows in one statement.
-
-    What a resource that was there before is found by is deleted at once, and stored anew: the
-    order of pages goes with it, and that is another with each version.
-    """
+def batches_of(versions: Sequence[NewVersion]) -> list[Batch]:
+    """The rows of `save`, for a caller that inserts them with others by `insert_versions`."""
     history: list[dict[str, Any]] = []
     newest: dict[Key, tuple[NewVersion, dict[str, Any]]] = {}
-    before: list[Key] = []  # those that are in the index already
     for new in versions:
         type_, id_ = new.resource["resourceType"], new.resource["id"]
         key = (bucket_of(type_, id_), type_, id_)
@@ -94,10 +89,7 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
             "body": to_bytes(stamped(new.resource, version=new.version, at=new.at)),
         }
         history.append(row)
-        if key not in newest and new.version > 1:
-            before.append(key)
         newest[key] = (new, row)
-    clear_index(conn, before)
     current: list[dict[str, Any]] = []
     found_by: list[tuple[Key, int, IndexValues]] = []
     for key, (new, row) in newest.items():
@@ -125,7 +117,12 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
 
 
 def insert_versions(conn: Connection, batches: Sequence[Batch]) -> None:
-    """`insert_all`, where a version number that is taken becomes a VersionConflict."""
+    """`insert_all`, where a version number that is taken becomes a VersionConflict.
+
+    What a resource that was there before is found by is deleted first: the order of pages goes
+    with it, and that is another with each version.
+    """
+    clear_index(conn, _changed(batches))
     try:
         insert_all(conn, batches)
     except IntegrityError as error:
@@ -133,6 +130,17 @@ def insert_versions(conn: Connection, batches: Sequence[Batch]) -> None:
         if any(table in str(error.orig) for table in ("resource_version", "search_")):
             raise VersionConflict("Another writer stored this version first.") from error
         raise
+
+
+def _changed(batches: Sequence[Batch]) -> list[Key]:
+    """The resources among these rows that were there before."""
+    versions = [row for b in batches if b.table is resource_version for row in b.rows]
+    new = {_key_of(row) for row in versions if row["version"] == 1}
+    return sorted({_key_of(row) for row in versions} - new)
+
+
+def _key_of(row: Mapping[str, Any]) -> Key:
+    return row["bucket"], row["type"], row["id"]
 
 
 def stamped(body: Json, *, version: int, at: datetime) -> Json:

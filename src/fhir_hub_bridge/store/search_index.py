@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, delete, literal, select, tuple_
 
@@ -16,7 +16,7 @@ from fhir_hub_bridge.fhir.codec import parse_json
 from fhir_hub_bridge.fhir.search import index_values
 from fhir_hub_bridge.fhir.search_values import IndexValues
 from fhir_hub_bridge.store.instants import to_micros
-from fhir_hub_bridge.store.rows import Batch, delete_all, insert_all
+from fhir_hub_bridge.store.rows import Batch, Row, delete_all, insert_all
 from fhir_hub_bridge.store.tables import (
     resource,
     search_date,
@@ -38,22 +38,31 @@ _CHUNK: Final = 500
 
 def index_batches(found_by: Iterable[tuple[Key, int, IndexValues]]) -> list[Batch]:
     """The rows of these resources: each by its key, last change (microseconds) and values."""
-    rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in INDEX_TABLES}
-    for key, at, values in found_by:
-        own = dict(zip(_KEY, key, strict=True))
-        for param, system, code in dict.fromkeys(values.tokens):
-            token = {"param": param, "system": bounded(system), "value": bounded(code)}
-            rows["search_token"].append({**own, **token, "last_updated": at})
-        for param, target in dict.fromkeys(values.references):
-            named = {"param": param, "target": bounded(target)}
-            rows["search_reference"].append({**own, **named, "last_updated": at})
-        for param, lower, upper in dict.fromkeys(values.dates):
-            span = {"param": param, "lower": to_micros(lower), "upper": to_micros(upper)}
-            rows["search_date"].append({**own, **span})
-        for number, (param, folded, exact) in enumerate(values.strings):
-            text = {"param": param, "number": number, "folded": head(folded), "exact": exact}
-            rows["search_string"].append({**own, **text})
-    return [Batch(table, rows[table.name]) for table in INDEX_TABLES]
+    tokens: list[Row] = []
+    references: list[Row] = []
+    dates: list[Row] = []
+    strings: list[Row] = []
+    for (bucket, type_, id_), at, values in found_by:
+        own = {"bucket": bucket, "type": type_, "id": id_, "last_updated": at}
+        tokens += [
+            {**own, "param": param, "system": bounded(system), "value": bounded(code)}
+            for param, system, code in values.tokens
+        ]
+        references += [
+            {**own, "param": param, "target": bounded(target)}
+            for param, target in values.references
+        ]
+        own = {"bucket": bucket, "type": type_, "id": id_}
+        dates += [
+            {**own, "param": param, "lower": to_micros(lower), "upper": to_micros(upper)}
+            for param, lower, upper in values.dates
+        ]
+        strings += [
+            {**own, "param": param, "number": number, "folded": head(folded), "exact": exact}
+            for number, (param, folded, exact) in enumerate(values.strings)
+        ]
+    rows = (tokens, references, dates, strings)
+    return [Batch(table, found) for table, found in zip(INDEX_TABLES, rows, strict=True)]
 
 
 def clear_index(conn: Connection, keys: Sequence[Key]) -> None:

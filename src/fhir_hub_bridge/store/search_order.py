@@ -57,7 +57,7 @@ class Term:
 
 def is_by_time(sort: Sequence[SortKey]) -> bool:
     """Whether the order is that of the last change, as it is unless something else is asked."""
-    return not sort or sort[0].name == "_lastUpdated"
+    return [key.name for key in sort] in ([], ["_lastUpdated"])
 
 
 def terms_of(sort: Sequence[SortKey], source: Source) -> list[Term]:
@@ -67,15 +67,19 @@ def terms_of(sort: Sequence[SortKey], source: Source) -> list[Term]:
     or falling the highest. What is left even is ordered by time, newest first.
     """
     terms: list[Term] = []
+    newest_first, timed = True, False
     for key in sort:
-        match key.name:
-            case "_lastUpdated":
-                return [*terms, *_by_time(source, falling=key.descending)]
-            case "_id":
-                return [*terms, Term(source.id, key.descending)]
+        if key.name == "_id":
+            return [*terms, Term(source.id, key.descending)]
+        if key.name == "_lastUpdated":
+            terms.append(Term(source.last_updated, key.descending))
+            newest_first, timed = key.descending, True
+            continue
         value = _value(key)
         terms += [Term(case((value.is_(None), 1), else_=0), False), Term(value, key.descending)]
-    return [*terms, *_by_time(source, falling=True)]
+    if not timed:
+        terms.append(Term(source.last_updated, newest_first))
+    return [*terms, Term(source.id, newest_first)]
 
 
 def after(
@@ -90,16 +94,16 @@ def after(
     body = _body_of(conn, place, type_)
     values: list[Any] = []
     for key in sort:
-        if key.name in ("_lastUpdated", "_id"):
+        if key.name == "_id":
             break
+        if key.name == "_lastUpdated":
+            values.append(time)
+            continue
         value = _value_in(body, key)
         values += [int(value is None), value]
-    values += [time, id_] if len(terms) - len(values) == 2 else [id_]
+    # Time and id, as far as the order did not have them before.
+    values += [time, id_][len(values) - len(terms) :]
     return _beyond(terms, values)
-
-
-def _by_time(source: Source, *, falling: bool) -> list[Term]:
-    return [Term(source.last_updated, falling), Term(source.id, falling)]
 
 
 def _value(key: SortKey) -> ColumnElement[Any]:

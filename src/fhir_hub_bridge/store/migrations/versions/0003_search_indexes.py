@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("last_updated", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("bucket", "type", "id", "param", "system", "value"),
         info={"kind": "routed"},
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "search_token_value",
@@ -40,6 +41,7 @@ def upgrade() -> None:
         sa.Column("last_updated", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("bucket", "type", "id", "param", "target"),
         info={"kind": "routed"},
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "search_reference_target",
@@ -54,6 +56,7 @@ def upgrade() -> None:
         sa.Column("upper", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("bucket", "type", "id", "param", "lower", "upper"),
         info={"kind": "routed"},
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "search_date_lower", "search_date", ["type", "param", "lower", "upper"], unique=False
@@ -66,6 +69,7 @@ def upgrade() -> None:
         sa.Column("exact", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("bucket", "type", "id", "param", "number"),
         info={"kind": "routed"},
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "search_string_folded", "search_string", ["type", "param", "folded"], unique=False
