@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import Connection, func, select
 
 from fhir_hub_bridge.fhir.search import Filter, Query
 from fhir_hub_bridge.store.resources import Stored, stored_of
@@ -58,18 +57,15 @@ def search(
     """
     source = source_of(query, within=within, by_time=is_by_time(query.sort))
     terms = terms_of(query.sort, source)
-    key = [resource.c[name] for name in ("bucket", "type", "id")]
+    key = [source.of.c[name] for name in ("bucket", "type", "id")]
     sorted_by = [term.by.label(f"by_{number}") for number, term in enumerate(terms)]
     keys = source.select(*key, *sorted_by)
     if place is not None:
         keys = keys.where(after(conn, place, type_=query.type, sort=query.sort, terms=terms))
-    falling = [term.falling for term in terms]
-    found = keys.order_by(*_directed(sorted_by, falling)).limit(limit + 1).subquery()
-    bodies = (
-        select(*_BODY)
-        .join(found, same_resource(resource, found))
-        .order_by(*_directed([found.c[label.name] for label in sorted_by], falling))
-    )
+    order = [term.directed(column) for term, column in zip(terms, sorted_by, strict=True)]
+    found = keys.order_by(*order).limit(limit + 1).subquery()
+    order = [term.directed(found.c[by.name]) for term, by in zip(terms, sorted_by, strict=True)]
+    bodies = select(*_BODY).join(found, same_resource(resource, found)).order_by(*order)
     rows = conn.execute(bodies).mappings().all()
     matches = tuple(stored_of(row) for row in rows[:limit])
     return Page(
@@ -97,9 +93,3 @@ _BODY = tuple(
     resource.c[name]
     for name in ("type", "id", "version", "last_updated", "body", "source", "referral_id")
 )
-
-
-def _directed(columns: Sequence[Any], falling: Sequence[bool]) -> list[ColumnElement[Any]]:
-    return [
-        column.desc() if falls else column for column, falls in zip(columns, falling, strict=True)
-    ]

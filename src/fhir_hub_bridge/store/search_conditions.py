@@ -87,9 +87,15 @@ def rows_that_answer(asked: Filter) -> tuple[FromClause, Condition]:
     )
 
 
+def is_indexed(asked: Filter) -> bool:
+    """Whether rows of the index answer it, rather than the resource's own columns."""
+    in_column = bool(asked.column) and asked.modifier != "identifier"
+    return asked.name not in _OWN and not in_column
+
+
 def is_found_by_index(asked: Filter) -> bool:
     """Whether every match has a row of the index that answers."""
-    return _is_indexed(asked) and asked.modifier not in ("missing", "not")
+    return is_indexed(asked) and asked.modifier not in ("missing", "not")
 
 
 def names_of_matches(asked: Chain) -> Select[Any]:
@@ -117,17 +123,12 @@ _OWN: Final = ("_id", "_lastUpdated")  # kept by every row of `resource`
 _LAST_LETTER: Final = "\U0010ffff"
 
 
-def _is_indexed(asked: Filter) -> bool:
-    in_column = bool(asked.column) and asked.modifier != "identifier"
-    return asked.name not in _OWN and not in_column
-
-
 def _holds(asked: Filter, types: Sequence[str], of: FromClause) -> Condition:
     if asked.name == "_id":
         return _has_id(asked, types, of)
     if asked.name == "_lastUpdated":
         return or_(*(_changed(value, of.c.last_updated) for value in asked.values))
-    if _is_indexed(asked):
+    if is_indexed(asked):
         rows, answers = rows_that_answer(asked)
         return exists().where(same_resource(rows, of), answers).correlate(of)
     values = [value.code if isinstance(value, TokenValue) else value for value in asked.values]

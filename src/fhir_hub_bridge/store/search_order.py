@@ -18,7 +18,7 @@ from sqlalchemy import (
     Connection,
     Text,
     and_,
-    case,
+    false,
     func,
     literal,
     or_,
@@ -49,10 +49,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One expression to order by, rising or falling."""
+    """One expression to order by, rising or falling; what may have no value is last without."""
 
     by: ColumnElement[Any]
     falling: bool
+    optional: bool = False
+
+    def directed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column that holds the expression, as ORDER BY takes it."""
+        order = column.desc() if self.falling else column.asc()
+        return order.nulls_last() if self.optional else order
 
 
 def is_by_time(sort: Sequence[SortKey]) -> bool:
@@ -75,8 +81,7 @@ def terms_of(sort: Sequence[SortKey], source: Source) -> list[Term]:
             terms.append(Term(source.last_updated, key.descending))
             newest_first, timed = key.descending, True
             continue
-        value = _value(key)
-        terms += [Term(case((value.is_(None), 1), else_=0), False), Term(value, key.descending)]
+        terms.append(Term(_value(key), key.descending, optional=True))
     if not timed:
         terms.append(Term(source.last_updated, newest_first))
     return [*terms, Term(source.id, newest_first)]
@@ -98,9 +103,8 @@ def after(
             break
         if key.name == "_lastUpdated":
             values.append(time)
-            continue
-        value = _value_in(body, key)
-        values += [int(value is None), value]
+        else:
+            values.append(_value_in(body, key))
     # Time and id, as far as the order did not have them before.
     values += [time, id_][len(values) - len(terms) :]
     return _beyond(terms, values)
@@ -172,8 +176,9 @@ def _beyond(terms: Sequence[Term], values: Sequence[Any]) -> Condition:
     ways: list[Condition] = []
     even: list[Condition] = []
     for term, value in zip(terms, values, strict=True):
-        if value is None:  # its flag says so, and all without a value are even
-            continue
-        ways.append(and_(*even, term.by < value if term.falling else term.by > value))
-        even.append(term.by == value)
+        if value is not None:
+            further = term.by < value if term.falling else term.by > value
+            last = term.by.is_(None) if term.optional else false()
+            ways.append(and_(*even, or_(further, last)))
+        even.append(term.by.is_(None) if value is None else term.by == value)
     return or_(*ways)

@@ -10,13 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, select, union
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    exists,
+    select,
+    union,
+)
 
 from fhir_hub_bridge.fhir.search_values import Chain, Filter, Has, Query, TokenValue
 from fhir_hub_bridge.store.search_conditions import (
     Condition,
     condition,
     is_found_by_index,
+    is_indexed,
     names_of_matches,
     rows_that_answer,
     same_resource,
@@ -28,12 +37,21 @@ Asked: TypeAlias = Filter | Chain | Has
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Candidates that all conditions have been put to; its time and id give the order."""
+    """Candidates that all conditions have been put to.
+
+    `rows` are joined for it, `of` has the key of a candidate; its time and id give the order.
+    """
 
     rows: FromClause
+    of: FromClause
     conditions: tuple[Condition, ...]
     last_updated: ColumnElement[int]
-    id: ColumnElement[str]
+
+    @property
+    def id(self) -> ColumnElement[str]:
+        """The id of a candidate."""
+        id_: ColumnElement[str] = self.of.c.id
+        return id_
 
     def select(self, *columns: Any) -> Select[Any]:
         """These columns of all that match."""
@@ -61,7 +79,7 @@ def source_of(query: Query, *, within: Sequence[Filter] = (), by_time: bool) -> 
             filters.remove(first)
             return _gathered(query.type, _keys(query.type, first).distinct(), filters)
         case _:
-            return _plain(query.type, filters)
+            return _plain(query.type, filters, first)
 
 
 _PLAIN: Final = 9  # the place of what is best answered along the order of the page
@@ -111,31 +129,28 @@ def _is_walked(asked: Filter) -> bool:
     )
 
 
-def _plain(type_: str, filters: Sequence[Asked]) -> Source:
+def _plain(type_: str, filters: Sequence[Asked], first: Asked | None) -> Source:
+    if first is None or _rank(first) == _PLAIN:
+        # Whether to walk or to gather is for the database to tell, which knows what is rare.
+        return Source(resource, resource, _conditions(type_, filters), resource.c.last_updated)
     # With ids given, sorting a few rows is better than walking the index that is sorted already.
-    is_few = any(isinstance(f, Filter) and f.name == "_id" and not f.modifier for f in filters)
-    return Source(
-        resource,
-        _conditions(type_, filters),
-        resource.c.last_updated + 0 if is_few else resource.c.last_updated,
-        resource.c.id,
-    )
+    is_few = isinstance(first, Filter) and first.name == "_id"
+    at = resource.c.last_updated + 0 if is_few else resource.c.last_updated
+    others = [asked for asked in _elsewhere(filters) if asked is not first]
+    return Source(resource, resource, _conditions(type_, filters, alone=others), at)
 
 
 def _gathered(type_: str, keys: Any, filters: Sequence[Asked]) -> Source:
     few = keys.subquery()
     both = and_(resource.c.bucket == few.c.bucket, resource.c.id == few.c.id)
-    return Source(
-        resource.join(few, both),
-        _conditions(type_, filters),
-        resource.c.last_updated + 0,
-        resource.c.id,
-    )
+    at = resource.c.last_updated + 0
+    conditions = _conditions(type_, filters, alone=_elsewhere(filters))
+    return Source(resource.join(few, both), resource, conditions, at)
 
 
 def _walked(type_: str, asked: Filter, filters: Sequence[Asked]) -> Source:
     rows, answers = rows_that_answer(asked)
-    in_order = and_(rows.c.type == type_, answers)
+    conditions = [rows.c.type == type_, answers]
     if _names_no_system(asked):
         # A code may be there in several systems; it counts once.
         other = search_token.alias()
@@ -143,15 +158,24 @@ def _walked(type_: str, asked: Filter, filters: Sequence[Asked]) -> Source:
             same_resource(other, rows),
             other.c.param == rows.c.param,
             other.c.value == rows.c.value,
+            other.c.last_updated == rows.c.last_updated,
             other.c.system < rows.c.system,
         )
-        in_order = and_(in_order, ~exists().where(again).correlate(rows))
-    return Source(
-        rows.join(resource, same_resource(rows, resource)),
-        (in_order, *_conditions(type_, filters)),
-        rows.c.last_updated,
-        rows.c.id,
-    )
+        conditions.append(_one_by_one(~exists().where(again).correlate(rows), rows))
+    if filters:
+        others = and_(same_resource(resource, rows), *_conditions(type_, filters))
+        conditions.append(_one_by_one(exists().where(others).correlate(rows), rows))
+    return Source(rows, rows, tuple(conditions), rows.c.last_updated)
+
+
+def _one_by_one(holds: Condition, of: FromClause) -> Condition:
+    """The same, as a question of its own for each candidate.
+
+    PostgreSQL would else join by three columns, expect next to nothing to come of it, and go
+    through all there is rather than walk and stop.
+    """
+    alone: Condition = select(holds).correlate(of).scalar_subquery()
+    return alone
 
 
 def _names_no_system(asked: Filter) -> bool:
@@ -159,8 +183,24 @@ def _names_no_system(asked: Filter) -> bool:
     return isinstance(value, TokenValue) and value.system is None
 
 
-def _conditions(type_: str, filters: Sequence[Asked]) -> tuple[Condition, ...]:
-    return (resource.c.type == type_, *(condition(asked, (type_,)) for asked in filters))
+def _conditions(
+    type_: str, filters: Sequence[Asked], *, alone: Sequence[Asked] = ()
+) -> tuple[Condition, ...]:
+    """All conditions, some of them as questions of their own."""
+    found = ((asked, condition(asked, (type_,))) for asked in filters)
+    return (
+        resource.c.type == type_,
+        *(_one_by_one(holds, resource) if asked in alone else holds for asked, holds in found),
+    )
+
+
+def _elsewhere(filters: Sequence[Asked]) -> list[Asked]:
+    """Those that the candidate's own columns do not tell."""
+    return [
+        asked
+        for asked in filters
+        if not isinstance(asked, Filter) or is_indexed(asked) or asked.modifier == "missing"
+    ]
 
 
 def _keys(type_: str, asked: Filter | Chain) -> Select[Any]:
