@@ -8,7 +8,7 @@ https://hl7.org/fhir/R4/search.html
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,17 +25,13 @@ from sqlalchemy import (
 
 from fhir_hub_bridge.fhir.search_values import (
     Chain,
-    CompositeValue,
-    DateValue,
     Filter,
     Has,
     Kind,
-    StringValue,
     TokenValue,
 )
 from fhir_hub_bridge.store.buckets import bucket_of
-from fhir_hub_bridge.store.instants import to_micros
-from fhir_hub_bridge.store.search_index import bounded, head
+from fhir_hub_bridge.store.search_comparisons import Condition, answers, changed
 from fhir_hub_bridge.store.tables import (
     resource,
     search_date,
@@ -43,8 +39,6 @@ from fhir_hub_bridge.store.tables import (
     search_string,
     search_token,
 )
-
-Condition: TypeAlias = ColumnElement[bool]
 
 TABLE_OF: Final[dict[Kind, Table]] = {
     "token": search_token,
@@ -83,7 +77,7 @@ def rows_that_answer(asked: Filter) -> tuple[FromClause, Condition]:
         rows, named = TABLE_OF[asked.kind].alias(), asked.name
     return rows, and_(
         rows.c.param == named,
-        or_(*(_answers(value, asked.modifier, rows) for value in asked.values)),
+        or_(*(answers(value, asked.modifier, rows) for value in asked.values)),
     )
 
 
@@ -101,11 +95,11 @@ def is_found_by_index(asked: Filter) -> bool:
 def names_of_matches(asked: Chain) -> Select[Any]:
     """The references `Type/id` to what the filter of a chain matches."""
     if is_found_by_index(asked.filter):
-        rows, answers = rows_that_answer(asked.filter)
+        rows, answering = rows_that_answer(asked.filter)
     else:
         rows = resource.alias()
-        answers = condition(asked.filter, asked.targets, rows)
-    return select(reference_to(rows)).where(rows.c.type.in_(asked.targets), answers)
+        answering = condition(asked.filter, asked.targets, rows)
+    return select(reference_to(rows)).where(rows.c.type.in_(asked.targets), answering)
 
 
 def reference_to(of: FromClause) -> ColumnElement[str]:
@@ -120,17 +114,16 @@ def same_resource(one: FromClause, other: FromClause) -> Condition:
 
 
 _OWN: Final = ("_id", "_lastUpdated")  # kept by every row of `resource`
-_LAST_LETTER: Final = "\U0010ffff"
 
 
 def _holds(asked: Filter, types: Sequence[str], of: FromClause) -> Condition:
     if asked.name == "_id":
         return _has_id(asked, types, of)
     if asked.name == "_lastUpdated":
-        return or_(*(_changed(value, of.c.last_updated) for value in asked.values))
+        return or_(*(changed(value, of.c.last_updated) for value in asked.values))
     if is_indexed(asked):
-        rows, answers = rows_that_answer(asked)
-        return exists().where(same_resource(rows, of), answers).correlate(of)
+        rows, answering = rows_that_answer(asked)
+        return exists().where(same_resource(rows, of), answering).correlate(of)
     values = [value.code if isinstance(value, TokenValue) else value for value in asked.values]
     column = of.c[asked.column]
     return and_(column.is_not(None), column.in_([value for value in values if value]))
@@ -184,76 +177,3 @@ def _is_named_by_a_match(asked: Has, of: FromClause) -> Condition:
         rows.c.target == reference_to(of),
     )
     return exists().where(named, same_resource(rows, other), matches).correlate(of)
-
-
-def _answers(value: Any, modifier: str, rows: FromClause) -> Condition:
-    match value:
-        case TokenValue():
-            parts: list[Condition] = []
-            if value.code is not None:
-                parts.append(rows.c.value == bounded(value.code))
-            if value.system is not None:
-                parts.append(rows.c.system == bounded(value.system))
-            return and_(*parts)
-        case CompositeValue():
-            return rows.c.value == bounded("$".join(value.parts))
-        case DateValue():
-            return _lies(value, rows.c.lower, rows.c.upper)
-        case StringValue():
-            return _reads(value, modifier, rows)
-        case _:
-            column = rows.c.target if "target" in rows.c else rows.c.value
-            answers: Condition = column == bounded(value)
-            return answers
-
-
-def _lies(value: DateValue, start: ColumnElement[int], end: ColumnElement[int]) -> Condition:
-    """How the interval from `start` to `end` lies to the asked one."""
-    lower, upper = to_micros(value.lower), to_micros(value.upper)
-    inside = and_(start >= lower, start < upper, end <= upper)
-    match value.prefix:
-        case "eq":
-            return inside
-        case "ne":
-            return not_(inside)
-        case "gt":
-            return end > upper
-        case "lt":
-            return start < lower
-        case "ge":
-            return or_(end > upper, inside)
-        case "le":
-            return or_(start < lower, inside)
-        case "sa":
-            return start >= upper
-        case "eb":
-            return end <= lower
-        case "ap":
-            return and_(start < upper, end > lower)
-
-
-def _changed(value: DateValue, at: ColumnElement[int]) -> Condition:
-    """The same for an instant, which has no width; said so that its index serves."""
-    lower, upper = to_micros(value.lower), to_micros(value.upper)
-    match value.prefix:
-        case "eq" | "ap":
-            return and_(at >= lower, at < upper)
-        case "ne":
-            return or_(at < lower, at >= upper)
-        case "gt" | "sa":
-            return at >= upper
-        case "lt" | "eb":
-            return at < lower
-        case "ge":
-            return at >= lower
-        case "le":
-            return at < upper
-
-
-def _reads(value: StringValue, modifier: str, rows: FromClause) -> Condition:
-    folded = head(value.folded)
-    if modifier == "exact":
-        return and_(rows.c.folded == folded, rows.c.exact == value.exact)
-    if modifier == "contains":
-        return rows.c.folded.contains(folded, autoescape=True)
-    return and_(rows.c.folded >= folded, rows.c.folded < folded + _LAST_LETTER)

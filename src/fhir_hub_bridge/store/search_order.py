@@ -32,7 +32,8 @@ from fhir_hub_bridge.fhir.search import index_values
 from fhir_hub_bridge.fhir.search_values import IndexValues, Kind, SortKey
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import to_micros
-from fhir_hub_bridge.store.search_conditions import TABLE_OF, Condition, same_resource
+from fhir_hub_bridge.store.search_comparisons import Condition
+from fhir_hub_bridge.store.search_conditions import TABLE_OF, same_resource
 from fhir_hub_bridge.store.search_index import bounded, head
 from fhir_hub_bridge.store.search_sources import Source
 from fhir_hub_bridge.store.tables import resource, resource_version

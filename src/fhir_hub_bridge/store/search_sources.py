@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 
 from fhir_hub_bridge.fhir.search_values import Chain, Filter, Has, Query, TokenValue
+from fhir_hub_bridge.store.search_comparisons import Condition
 from fhir_hub_bridge.store.search_conditions import (
-    Condition,
     condition,
     is_found_by_index,
     is_indexed,
@@ -100,11 +100,11 @@ def _rank(asked: Asked) -> int:
             return 3
         case Filter(kind="string", modifier="" | "exact"):
             return 4
-        case Filter(kind="token" | "uri" | "composite", column="") if _is_coded(asked):
-            return 5
         case Filter(kind="date", name=name) if name != "_lastUpdated" and all(
             value.prefix == "eq" for value in asked.values
         ):
+            return 5
+        case Filter(kind="token" | "uri" | "composite", column="") if _is_coded(asked):
             return 6
         case _:
             return _PLAIN
