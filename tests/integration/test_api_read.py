@@ -12,6 +12,7 @@ from tests.api_client import BASE, CLINIC, a_bridge, a_client, a_task, keep, reg
 from fhir_hub_bridge.api.app import RUN, build_app
 from fhir_hub_bridge.api.registry import CAPABILITIES, RESOURCES, SYSTEM
 from fhir_hub_bridge.errors import Misconfigured
+from fhir_hub_bridge.fhir.search import PARAMETERS
 from fhir_hub_bridge.store.transaction import Store
 
 
@@ -201,18 +202,11 @@ async def test_the_capability_statement_tells_what_is_routed(client: httpx.Async
     system = [interaction["code"] for interaction in rest["interaction"]]
     assert system == ["transaction", "batch", "history-system"]
     told = {entry["type"]: entry for entry in rest["resource"]}
-    assert [param["name"] for param in told["Task"]["searchParam"]] == [
-        "_id",
-        "_lastUpdated",
-        "identifier",
-        "_profile",
-        "status",
-        "owner",
-        "requester",
-        "patient",
-        "subject",
-    ]
+    assert [param["name"] for param in told["Task"]["searchParam"]] == list(PARAMETERS["Task"])
     assert all(param["definition"] for param in told["Task"]["searchParam"])
+    assert {"*", "Task:focus", "Task:output"} <= set(told["Task"]["searchInclude"])
+    assert {"Provenance:target", "Task:part-of"} <= set(told["Task"]["searchRevInclude"])
+    assert rest["compartment"] == ["http://hl7.org/fhir/CompartmentDefinition/patient"]
     for type_, entry in told.items():
         codes = {interaction["code"] for interaction in entry["interaction"]}
         by_instance = await client.request("OPTIONS", f"/fhir/{type_}/1")

@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests import search_client
 from tests.api_client import BASE, NOON, a_bridge, a_client, a_task, keep, the_outcome
+from tests.search_client import link
 
 from fhir_hub_bridge.store.transaction import Store
 
@@ -60,14 +62,15 @@ MATCHES = {
 MALFORMED = (
     "_lastUpdated=yesterday",
     "_count=many",
-    "_sort=owner",
-    "_summary=text",
+    "_sort=colour",
+    "_summary=brief",
     "_total=roughly",
     "status=",
     "status:exact=requested",
     "owner:missing=perhaps",
     "_cursor=nonsense",
     "_cursor=%00",
+    "owner=%00",
 )
 
 
@@ -89,12 +92,7 @@ async def client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def ids(bundle: dict[str, Any]) -> str:
-    matches = [e for e in bundle.get("entry", ()) if e["search"]["mode"] == "match"]
-    return "".join(entry["resource"]["id"] for entry in matches)
-
-
-def link(bundle: dict[str, Any], relation: str) -> str | None:
-    return next((e["url"] for e in bundle["link"] if e["relation"] == relation), None)
+    return "".join(search_client.ids(bundle))
 
 
 async def test_search_finds_what_matches(client: httpx.AsyncClient) -> None:
@@ -103,6 +101,50 @@ async def test_search_finds_what_matches(client: httpx.AsyncClient) -> None:
     assert {query: ids(answer.json()) for query, answer in answers.items()} == MATCHES
     assert all(a.json()["total"] == len(MATCHES[query]) for query, a in answers.items())
     assert {answer.json()["type"] for answer in answers.values()} == {"searchset"}
+
+
+async def test_a_search_by_head_tells_the_headers_alone(client: httpx.AsyncClient) -> None:
+    answer = await client.head("/fhir/Task?status=requested")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/fhir+json"
+
+
+async def test_elements_are_left_out_as_asked(client: httpx.AsyncClient) -> None:
+    (found,) = (await client.get("/fhir/Task?_id=a&_elements=status")).json()["entry"]
+    (short,) = (await client.get("/fhir/Task?_id=a&_summary=true")).json()["entry"]
+
+    assert found["resource"].keys() == {"resourceType", "id", "meta", "status", "intent"}
+    assert found["resource"]["meta"]["tag"][0]["code"] == "SUBSETTED"
+    assert short["resource"]["meta"]["tag"][0]["code"] == "SUBSETTED"
+    assert short["resource"]["meta"]["versionId"] == "1"
+
+
+async def test_a_changed_resource_is_found_by_its_new_values_alone(
+    store: Store, client: httpx.AsyncClient
+) -> None:
+    late = NOON + timedelta(hours=1)
+    other = [{"system": "https://ehr.example/task", "value": "T-new"}]
+    await keep(store, a_task("a", identifier=other), version=2, start=late)
+
+    found = {
+        value: ids((await client.get(f"/fhir/Task?identifier={value}")).json())
+        for value in ("T-a", "T-new", "https://ehr.example/task|")
+    }
+
+    assert found == {"T-a": "", "T-new": "a", "https://ehr.example/task|": "aedcb"}
+
+
+async def test_a_long_value_is_found_as_a_whole(store: Store, client: httpx.AsyncClient) -> None:
+    long = "x" * 3000
+    await keep(store, a_task("long", identifier=[{"system": long, "value": f"{long}1"}]))
+
+    found = [
+        ids((await client.get("/fhir/Task", params={"identifier": value})).json())
+        for value in (f"{long}1", f"{long}|{long}1", f"{long}2", long)
+    ]
+
+    assert found == ["long", "long", "", ""]
 
 
 async def test_search_by_post_finds_the_same(client: httpx.AsyncClient) -> None:

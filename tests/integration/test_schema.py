@@ -8,9 +8,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
+from tests.api_client import a_task, keep
 
 from fhir_hub_bridge.errors import Misconfigured
 from fhir_hub_bridge.store.schema import current, head, prepare, upgrade
+from fhir_hub_bridge.store.search_index import INDEX_TABLES, rebuild_index
 from fhir_hub_bridge.store.tables import metadata
 from fhir_hub_bridge.store.transaction import Store
 
@@ -74,6 +76,25 @@ async def test_upgrading_twice_changes_nothing(bare_store: Store) -> None:
     await upgrade(bare_store)
 
     assert await bare_store.read_snapshot(differences) == []
+
+
+async def test_what_was_stored_before_is_found_after_an_upgrade(bare_store: Store) -> None:
+    await upgrade(bare_store)
+    await keep(bare_store, *(a_task(f"t{n}", code={"coding": [{"code": "x"}]}) for n in range(3)))
+    before = await bare_store.read_snapshot(index_rows)
+
+    await bare_store.write(rebuild_index)
+
+    assert await bare_store.read_snapshot(index_rows) == before
+    assert all(before[table] for table in ("search_token", "search_reference"))
+
+
+def index_rows(conn: Connection) -> dict[str, list[Any]]:
+    """All that resources are found by."""
+    return {
+        table.name: [tuple(row) for row in conn.execute(table.select().order_by(*table.c))]
+        for table in INDEX_TABLES
+    }
 
 
 async def test_sqlite_makes_itself_ready_and_postgresql_says_what_it_needs(

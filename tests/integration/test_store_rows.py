@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, DateTime, MetaData, String, Table, ev
 from sqlalchemy.exc import IntegrityError
 from tests.integration.small_tables import child, first_half, parent, small_store, versioned
 
-from fhir_hub_bridge.store.rows import Batch, insert_all
+from fhir_hub_bridge.store.rows import Batch, delete_all, insert_all
 from fhir_hub_bridge.store.transaction import Store
 
 
@@ -165,6 +165,19 @@ REFUSED: list[tuple[str, list[Any]]] = [
         [(versioned, [{"id": "a"}]), Batch(versioned, [{"id": "b"}], replace=("id",))],
     ),
 ]
+
+
+async def test_rows_of_several_tables_are_deleted_by_their_keys(small: Store) -> None:
+    parents = [{"id": id_, "note": None} for id_ in ("a", "b", "c")]
+    children = [a_child(id_, number) for id_ in ("a", "b", "c") for number in range(2)]
+    await small.write(insert_all, [(parent, parents), Batch(child, children)])
+
+    await small.write(delete_all, [child], columns=("parent_id", "number"), keys=[("b", 0)])
+    await small.write(delete_all, [child], columns=("parent_id",), keys=[("a",), ("nobody",)])
+    await small.write(delete_all, [child], columns=("parent_id",), keys=[])
+
+    left = [(row["parent_id"], row["number"]) for row in await small.read(all_of, child)]
+    assert left == [("b", 1), ("c", 0), ("c", 1)]
 
 
 async def test_batches_that_the_databases_would_treat_differently_are_refused_on_both(

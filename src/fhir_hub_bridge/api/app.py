@@ -32,6 +32,7 @@ from fhir_hub_bridge.api.interactions.history_system import history_system
 from fhir_hub_bridge.api.interactions.history_type import history_type
 from fhir_hub_bridge.api.interactions.patch import patch
 from fhir_hub_bridge.api.interactions.read import read
+from fhir_hub_bridge.api.interactions.search_compartment import search_compartment
 from fhir_hub_bridge.api.interactions.search_type import search_type
 from fhir_hub_bridge.api.interactions.transaction import transaction
 from fhir_hub_bridge.api.interactions.update import update
@@ -49,6 +50,7 @@ from fhir_hub_bridge.api.registry import (
     PATCH,
     READ,
     RESOURCES,
+    SEARCH_COMPARTMENT,
     SEARCH_TYPE,
     SYSTEM,
     TRANSACTION,
@@ -78,6 +80,7 @@ RUN: Final[Mapping[Interaction | Operation, Run]] = MappingProxyType(
         HISTORY_TYPE: history_type,
         PATCH: patch,
         READ: read,
+        SEARCH_COMPARTMENT: search_compartment,
         SEARCH_TYPE: search_type,
         TRANSACTION: transaction,
         UPDATE: update,
@@ -128,8 +131,8 @@ def _fhir_routes(bridge: Bridge) -> Iterator[BaseRoute]:
         for interaction in interactions:
             for method, shape in interaction.requests:
                 shapes.setdefault(shape, {}).setdefault(type_, {})[method] = RUN[interaction]
-    # A fixed word such as _search stands before the place where an id may stand.
-    for shape in sorted(shapes, key=lambda shape: shape.count("{")):
+    # A fixed word such as _search stands before the place where an id or a type may stand.
+    for shape in sorted(shapes, key=lambda shape: (shape.count("{"), shape.endswith("}"))):
         yield Route(FHIR + shape, _Shape(bridge, shapes[shape]))
 
 

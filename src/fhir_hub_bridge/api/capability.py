@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from fhir_hub_bridge.api.compartment import PATIENT
 from fhir_hub_bridge.api.media_types import JSON_PATCH
 from fhir_hub_bridge.api.registry import VREAD, Interaction, Served
 from fhir_hub_bridge.fhir.codec import Json
+from fhir_hub_bridge.fhir.search import PARAMETERS
 
 _SECURITY: Final = (
     "Open mode: there is no login. The server answers on this machine only; whoever can reach it"
@@ -49,6 +51,7 @@ def capability_statement(
                 "security": {"cors": False, "description": _SECURITY},
                 "resource": [_resource(served) for served in resources],
                 "interaction": [{"code": interaction.code} for interaction in system],
+                "compartment": [PATIENT],
             }
         ],
     }
@@ -57,7 +60,7 @@ def capability_statement(
 def _resource(served: Served) -> Json:
     entry: Json = {
         "type": served.type,
-        "interaction": [{"code": interaction.code} for interaction in served.interactions],
+        "interaction": [{"code": code} for code in served.codes],
         "versioning": "versioned",
         "readHistory": VREAD in served.interactions,
         "updateCreate": False,
@@ -68,6 +71,10 @@ def _resource(served: Served) -> Json:
         "referencePolicy": ["literal", "logical"],
     }
     if served.search_parameters:
+        entry["searchInclude"] = ["*", *_references(served.type)]
+        entry["searchRevInclude"] = [
+            name for other in PARAMETERS for name in _references(other, to=served.type)
+        ]
         entry["searchParam"] = [
             {"name": found.name, "definition": found.definition, "type": found.kind}
             for found in served.search_parameters
@@ -76,4 +83,13 @@ def _resource(served: Served) -> Json:
         {"name": operation.name, "definition": operation.definition}
         for operation in served.operations
     ]
-    return entry
+    return {name: value for name, value in entry.items() if value != []}
+
+
+def _references(type_: str, *, to: str = "") -> list[str]:
+    """`Type:parameter` of the references of a type, to any resource or to one of type `to`."""
+    return [
+        f"{type_}:{found.name}"
+        for found in PARAMETERS[type_].values()
+        if found.kind == "reference" and not found.is_canonical and (not to or to in found.targets)
+    ]

@@ -1,4 +1,7 @@
-"""The place where a page of a search ended, as text in its `next` link that nobody need read."""
+"""The place where a page of a search ended, as text in its `next` link that nobody need read.
+
+It names a version and its time, and holds no value of a resource: links end in logs.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ from fhir_hub_bridge.store.resource_search import Place
 PARAMETER: Final = "_cursor"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TEXT: Final = re.compile(r"([0-9]{1,17})\.([A-Za-z0-9.-]{1,64})")
+_TEXT: Final = re.compile(r"([0-9]{1,17})\.([1-9][0-9]{0,8})\.([A-Za-z0-9.-]{1,64})", re.ASCII)
 
 
 def write_cursor(place: Place) -> str:
     """The place as URL-safe text."""
     micros = (place.last_updated - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(f"{micros}.{place.id}".encode()).decode().rstrip("=")
+    text = f"{micros}.{place.version}.{place.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read_cursor(text: str) -> Place:
@@ -32,4 +36,4 @@ def read_cursor(text: str) -> Place:
     found = _TEXT.fullmatch(decoded)
     if found is None:
         raise HTTPException(400, "This page's link cannot be read; begin the search again.")
-    return Place(_EPOCH + timedelta(microseconds=int(found[1])), found[2])
+    return Place(_EPOCH + timedelta(microseconds=int(found[1])), found[3], int(found[2]))

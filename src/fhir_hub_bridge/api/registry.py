@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fhir_hub_bridge.api.compartment import in_compartment
 from fhir_hub_bridge.fhir.search import PARAMETERS, Parameter
 from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES
 from fhir_hub_bridge.intake.fhir_request import WRITABLE
@@ -43,6 +44,10 @@ VREAD: Final = Interaction("vread", (("GET", "/{type}/{id}/_history/{version}"),
 HISTORY_INSTANCE: Final = Interaction("history-instance", (("GET", "/{type}/{id}/_history"),))
 HISTORY_TYPE: Final = Interaction("history-type", (("GET", "/{type}/_history"),))
 SEARCH_TYPE: Final = Interaction("search-type", (("GET", "/{type}"), ("POST", "/{type}/_search")))
+# The resources of a type that are about one patient.
+SEARCH_COMPARTMENT: Final = Interaction(
+    "search-type", (("GET", "/Patient/{id}/{type}"), ("POST", "/Patient/{id}/{type}/_search"))
+)
 TRANSACTION: Final = Interaction("transaction", (("POST", ""), ("POST", "/")))
 BATCH: Final = Interaction("batch", ())
 HISTORY_SYSTEM: Final = Interaction("history-system", (("GET", "/_history"),))
@@ -65,6 +70,11 @@ class Served:
     type: str
     interactions: tuple[Interaction, ...]
     operations: tuple[Operation, ...] = (VALIDATE,)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The standard's codes of the interactions, each once."""
+        return tuple(dict.fromkeys(interaction.code for interaction in self.interactions))
 
     @property
     def search_parameters(self) -> tuple[Parameter, ...]:
@@ -93,6 +103,7 @@ def _interactions(type_: str) -> tuple[Interaction, ...]:
         (HISTORY_INSTANCE, True),
         (HISTORY_TYPE, True),
         (SEARCH_TYPE, type_ in PARAMETERS),
+        (SEARCH_COMPARTMENT, bool(in_compartment("any", type_))),
     )
     return tuple(interaction for interaction, is_served in asked if is_served)
 

@@ -121,12 +121,18 @@ def searchset(
     total: int | None,
     self_url: str,
     next_url: str | None = None,
+    included: Iterable[Json] = (),
     outcome: Json | None = None,
 ) -> Json:
-    """Write one page of a search; `outcome` holds warnings, `base` is our address for fullUrl."""
-    entries = [
-        {"fullUrl": _full_url(base, resource), "resource": resource, "search": {"mode": "match"}}
-        for resource in resources
+    """Write one page of a search: its matches, what is `included` with them, and warnings.
+
+    `base` is our address for fullUrl, `outcome` the warnings.
+    """
+    modes = (("match", resources), ("include", included))
+    entries: list[Json] = [
+        {"fullUrl": _full_url(base, resource), "resource": resource, "search": {"mode": mode}}
+        for mode, found in modes
+        for resource in found
     ]
     if outcome is not None:
         entries.append({"resource": outcome, "search": {"mode": "outcome"}})

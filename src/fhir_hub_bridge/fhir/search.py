@@ -1,93 +1,54 @@
-"""What a search asks: its parameters read, its values made ready to compare.
+"""A search's parameters read: what must match, what comes along, in which order and shape.
 
-Values come out ready to compare: references as local strings, dates as half-open UTC intervals.
-Before: `search_parameters`, the registry. After: the store's statements.
+Before: `search_reading`, which reads each value. After: the store's statements.
 https://hl7.org/fhir/R4/search.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from types import MappingProxyType
-from typing import Any, Final, Literal, NoReturn
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
-from fhir_hub_bridge.errors import Issue, ResourceRejected
-from fhir_hub_bridge.fhir.dates import search_span
-from fhir_hub_bridge.fhir.reference import parse_reference
-from fhir_hub_bridge.fhir.search_parameters import (
-    PARAMETERS,
+from fhir_hub_bridge.fhir.definitions import compartment
+from fhir_hub_bridge.fhir.search_index import index_values
+from fhir_hub_bridge.fhir.search_parameters import PARAMETERS, Parameter
+from fhir_hub_bridge.fhir.search_reading import read_filter, refuse_search, split_values, unescape
+from fhir_hub_bridge.fhir.search_values import (
+    Chain,
+    DateValue,
+    Filter,
+    Has,
+    Include,
     IndexValues,
-    Kind,
     Pair,
-    Parameter,
-    comparable,
-    index_values,
+    Query,
+    SortKey,
+    StringValue,
+    TokenValue,
 )
 
 __all__ = [
     "PARAMETERS",
+    "Chain",
     "DateValue",
     "Filter",
+    "Has",
+    "Include",
     "IndexValues",
     "Parameter",
     "Query",
+    "SortKey",
+    "StringValue",
     "TokenValue",
+    "compartment_query",
     "index_values",
     "parse_query",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class TokenValue:
-    """A token asked for: None means any, an empty system means none at all."""
-
-    system: str | None
-    code: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DateValue:
-    """lower <= instant < upper, None being open; with `negated`, everything else."""
-
-    lower: datetime | None
-    upper: datetime | None
-    negated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """One parameter of a query; a match of any value suffices, all filters must match.
-
-    `values` holds TokenValue for a token, local reference strings (or absolute ones of others) for
-    a reference, DateValue for a date, str for a uri. With `modifier` `missing` it holds one bool;
-    with `not` no value may match, and a resource without the element does match.
-    """
-
-    name: str
-    kind: Kind
-    values: tuple[Any, ...]
-    modifier: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What a search asks. `applied` are the pairs that were used, for the `self` link."""
-
-    type: str
-    filters: tuple[Filter, ...] = ()
-    count: int | None = None
-    sort: Literal["", "_lastUpdated", "-_lastUpdated"] = ""
-    total: Literal["", "none", "estimate", "accurate"] = ""
-    summary_count: bool = False
-    format: str = ""
-    applied: tuple[Pair, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-
 MAX_VALUES: Final = 500
-CONTROL: Final = ("_count", "_sort", "_format", "_pretty", "_total", "_summary")
+MAX_INCLUDES: Final = 20
+CONTROL: Final = ("_count", "_sort", "_format", "_pretty", "_total", "_summary", "_elements")
 
 
 def parse_query(type: str, pairs: Iterable[Pair], *, bases: Collection[str] = ()) -> Query:  # noqa: A002
@@ -97,151 +58,168 @@ def parse_query(type: str, pairs: Iterable[Pair], *, bases: Collection[str] = ()
     to warn of or refuse. Raises ResourceRejected (code `value`, rule `search-parameter`) for an
     empty or malformed value and for a modifier that we cannot answer.
     """
-    known = PARAMETERS.get(type)
-    if known is None:
-        _refuse(type, f"{type} cannot be searched here.")
-    filters: list[Filter] = []
+    if type not in PARAMETERS:
+        refuse_search("", "This type cannot be searched here.")
+    own = frozenset(base.rstrip("/") for base in bases)
+    filters: list[Filter | Chain | Has] = []
+    includes: list[Include] = []
     control: dict[str, str] = {}
     applied: list[Pair] = []
     unknown: list[str] = []
-    for full_name, text in pairs:
-        name, _, modifier = full_name.partition(":")
-        if name in CONTROL and not modifier:
+    for name, text in pairs:
+        if name in CONTROL:
             if name in control:
-                _refuse(name, f"{name} may be given once.")
+                refuse_search(name, f"{name} may be given once.")
             control[name] = text
-        elif name in known:
-            filters.append(_read_filter(known[name], modifier, text, bases))
+        elif name.partition(":")[0] in ("_include", "_revinclude"):
+            includes.append(_read_include(type, name, text))
+        elif (found := _read_condition(type, name, text, own)) is not None:
+            filters.append(found)
         else:
-            unknown.append(full_name)
+            unknown.append(name)
             continue
-        applied.append((full_name, text))
-    if sum(len(asked.values) for asked in filters) > MAX_VALUES:
-        _refuse(type, f"A search may hold at most {MAX_VALUES} values.")
+        applied.append((name, text))
+    values = (len(f.values if isinstance(f, Filter) else f.filter.values) for f in filters)
+    if sum(values) > MAX_VALUES:
+        refuse_search(type, f"A search may hold at most {MAX_VALUES} values.")
+    if len(includes) > MAX_INCLUDES:
+        refuse_search("_include", f"A search may hold at most {MAX_INCLUDES} inclusions.")
     return Query(
         type,
         tuple(filters),
         count=_read_count(control),
-        sort=_one_of(control, "_sort", ("_lastUpdated", "-_lastUpdated")),
+        sort=_read_sort(type, control),
         total=_one_of(control, "_total", ("none", "estimate", "accurate")),
-        summary_count=_one_of(control, "_summary", ("count", "false")) == "count",
+        summary=_one_of(control, "_summary", ("count", "true", "text", "data", "false")),
+        elements=_read_elements(type, control),
+        includes=tuple(dict.fromkeys(includes)),
         format=control.get("_format", ""),
         applied=tuple(applied),
         unknown=tuple(unknown),
     )
 
 
-def _read_filter(parameter: Parameter, modifier: str, text: str, bases: Collection[str]) -> Filter:
-    name, kind = parameter.name, parameter.kind
-    if modifier in parameter.targets:
-        parts = [f"{modifier}/{part.removeprefix(f'{modifier}/')}" for part in _split(text, ",")]
-        modifier = ""
-    elif modifier and modifier not in parameter.modifiers:
-        _refuse(name, f"{name} cannot be searched with this modifier.")
-    else:
-        parts = _split(text, ",")
-    if not all(parts):
-        _refuse(name, f"{name} has an empty value.")
-    if modifier == "missing":
-        if parts not in (["true"], ["false"]):
-            _refuse(name, f"{name}:missing is true or false.")
-        return Filter(name, kind, (parts == ["true"],), "missing")
-    values: list[Any] = []
-    for part in parts:
-        match kind:
-            case "token":
-                values.append(_read_token(parameter, part))
-            case "reference":
-                values.extend(_read_reference(parameter, _unescape(part), bases))
-            case "date":
-                values.append(_read_date(name, part))
-            case _:
-                values.append(_unversioned(_unescape(part)))
-    # `subject` asks the same column; both are Task.for and ServiceRequest.subject.
-    return Filter("patient" if name == "subject" else name, kind, tuple(values), modifier)
+def compartment_query(patient_id: str, type: str) -> tuple[Filter, ...]:  # noqa: A002
+    """By what resources of a type are in a patient's compartment: a match of any one suffices.
+
+    Nothing for a type that has no part in it or cannot be searched.
+    https://hl7.org/fhir/R4/compartmentdefinition-patient.html
+    """
+    patient = f"Patient/{patient_id}"
+    known = PARAMETERS.get(type, {})
+    own = (Filter("_id", "token", (TokenValue(None, patient_id),)),) if type == "Patient" else ()
+    return own + tuple(
+        Filter(name, "reference", (patient,), column=known[name].column)
+        for name in compartment("Patient").get(type, ())
+        if name in known
+    )
 
 
-def _split(text: str, mark: str) -> list[str]:
-    """Split at unescaped marks, leaving the escapes in place."""
-    parts, current, escaped = [], "", False
-    for character in text:
-        if character == mark and not escaped:
-            parts.append(current)
-            current = ""
-            continue
-        escaped = character == "\\" and not escaped
-        current += character
-    return [*parts, current]
+_CHAIN: Final = re.compile(r"(?P<reference>[\w-]+)(?::(?P<target>\w+))?\.(?P<name>.+)", re.DOTALL)
+_ELEMENT: Final = re.compile(r"[a-z][A-Za-z0-9]*", re.ASCII)
 
 
-def _unescape(text: str) -> str:
-    out, escaped = "", False
-    for character in text:
-        if character == "\\" and not escaped:
-            escaped = True
-            continue
-        out += character if not escaped or character in ",|$\\" else f"\\{character}"
-        escaped = False
-    return out + ("\\" if escaped else "")
+def _read_condition(
+    kind: str, full_name: str, text: str, bases: Collection[str]
+) -> Filter | Chain | Has | None:
+    if full_name.startswith("_has:"):
+        return _read_has(kind, full_name, text, bases)
+    if chained := _CHAIN.fullmatch(full_name):
+        return _read_chain(kind, chained, text, bases)
+    return _read_filter(kind, full_name, text, bases)
 
 
-def _read_token(parameter: Parameter, text: str) -> TokenValue:
-    name = parameter.name
-    parts = [_unescape(part) for part in _split(text, "|")]
-    if len(parts) > 2 or not any(parts):
-        _refuse(name, f"{name} takes code, system|code, |code or system|.")
-    system, code = (None, parts[0]) if len(parts) == 1 else (parts[0], parts[1])
-    if name not in ("_id", "status"):
-        return TokenValue(system, code or None)
-    # An id and a code element carry no system, so only the one that goes without saying fits.
-    if not code or system not in (None, "", parameter.system):
-        _refuse(name, f"{name} has no codes of this system.")
-    return TokenValue(None, code)
+def _read_chain(
+    kind: str, chained: re.Match[str], text: str, bases: Collection[str]
+) -> Chain | None:
+    reference = PARAMETERS[kind].get(chained["reference"])
+    if reference is None or reference.kind != "reference":
+        return None
+    name, target = chained["name"], chained["target"]
+    if "." in name or name.startswith("_has:"):
+        refuse_search(reference.name, "A chain of parameters may have one link.")
+    if target and target not in reference.targets:
+        refuse_search(reference.name, f"{reference.name} does not name resources of this type.")
+    found: dict[Filter, list[str]] = {}
+    for candidate in [target] if target else reference.targets:
+        if candidate in PARAMETERS and (asked := _read_filter(candidate, name, text, bases)):
+            found.setdefault(asked, []).append(candidate)
+    if len(found) > 1:
+        refuse_search(reference.name, f"{reference.name} needs the :Type that it names.")
+    return next(
+        (Chain(reference.name, tuple(to), f, reference.column) for f, to in found.items()), None
+    )
 
 
-def _read_reference(parameter: Parameter, text: str, bases: Collection[str]) -> list[str]:
-    name = parameter.name
-    if "/" not in text:
-        candidates = [f"{target}/{text}" for target in parameter.targets]
-        if all(parse_reference(candidate) for candidate in candidates):
-            return candidates
-    reference = parse_reference(text)
-    if reference is None or not reference.type:
-        _refuse(name, f"{name} takes an id, Type/id or an absolute URL of a resource.")
-    if name == "patient" and reference.type != "Patient":
-        _refuse(name, "patient takes a Patient.")
-    return [comparable(text, bases)]
+def _read_has(kind: str, full_name: str, text: str, bases: Collection[str]) -> Has | None:
+    _, *parts = full_name.split(":", 3)
+    if len(parts) != 3:
+        refuse_search("_has", "_has takes :Type:reference:parameter.")
+    source, reference_name, name = parts
+    reference = PARAMETERS.get(source, {}).get(reference_name)
+    if reference is None or reference.kind != "reference":
+        return None
+    if kind not in reference.targets:
+        refuse_search("_has", "This reference does not name resources of this type.")
+    if name.startswith("_has:") or "." in name:
+        refuse_search("_has", "A chain of parameters may have one link.")
+    asked = _read_filter(source, name, text, bases)
+    return None if asked is None else Has(source, reference_name, asked, reference.column)
 
 
-def _read_date(name: str, text: str) -> DateValue:
-    prefix, rest = (text[:2], text[2:]) if text[:2] in _DATE_BOUNDS else ("eq", text)
-    span = search_span(rest)
-    if span is None:
-        _refuse(
-            name,
-            f"{name} takes a FHIR date or dateTime after one of {', '.join(_DATE_BOUNDS)};"
-            " in a URL the + of a time zone is %2B.",
-        )
-    return _DATE_BOUNDS[prefix](*span)
+def _read_filter(kind: str, full_name: str, text: str, bases: Collection[str]) -> Filter | None:
+    name, _, modifier = full_name.partition(":")
+    # The guides misspell it.
+    name = "_lastUpdated" if name.lower() == "_lastupdated" else name
+    parameter = PARAMETERS[kind].get(name)
+    return None if parameter is None else read_filter(parameter, modifier, text, bases)
 
 
-# An instant has no width, so that `gt` and `sa`, `lt` and `eb` ask the same of it.
-_DATE_BOUNDS: Final[Mapping[str, Callable[[datetime, datetime], DateValue]]] = MappingProxyType(
-    {
-        "eq": DateValue,
-        "ne": lambda start, end: DateValue(start, end, negated=True),
-        "gt": lambda _, end: DateValue(end, None),
-        "sa": lambda _, end: DateValue(end, None),
-        "ge": lambda start, _: DateValue(start, None),
-        "lt": lambda start, _: DateValue(None, start),
-        "eb": lambda start, _: DateValue(None, start),
-        "le": lambda _, end: DateValue(None, end),
-    }
-)
+def _read_include(kind: str, full_name: str, text: str) -> Include:
+    control, _, modifier = full_name.partition(":")
+    if modifier not in ("", "iterate"):
+        refuse_search(control, f"{control} knows no modifier but iterate.")
+    reverse, iterate = control == "_revinclude", modifier == "iterate"
+    if text == "*" and not reverse:
+        return Include(kind, "*", iterate=iterate)
+    source, name, target = (*text.split(":"), "", "")[:3]
+    # The guides write HealthCareService.
+    source = {known.lower(): known for known in PARAMETERS}.get(source.lower(), "")
+    parameter = PARAMETERS[source].get(name) if source else None
+    is_reference = parameter is not None and bool(parameter.targets)
+    if text.count(":") > 2 or not source or not (is_reference or name == "*"):
+        refuse_search(control, f"{control} takes Type:reference or Type:reference:Target.")
+    if target and target not in PARAMETERS:
+        refuse_search(control, f"{control} names a type that is not kept here.")
+    column = parameter.column if parameter is not None else ""
+    return Include(source, name, target, reverse, iterate, column)
 
 
-def _unversioned(url: str) -> str:
-    return url.split("|", 1)[0]
+def _read_sort(kind: str, control: Mapping[str, str]) -> tuple[SortKey, ...]:
+    if "_sort" not in control:
+        return ()
+    keys: dict[str, SortKey] = {}
+    for text in control["_sort"].split(","):
+        name = text.removeprefix("-")
+        name = "_lastUpdated" if name.lower() == "_lastupdated" else name
+        parameter = PARAMETERS[kind].get(name)
+        if parameter is None or parameter.kind == "composite":
+            refuse_search("_sort", "_sort takes names of this type's parameters, - for descending.")
+        key = SortKey(name, parameter.kind, text.startswith("-"), parameter.column)
+        keys.setdefault(name, key)
+    return tuple(keys.values())
+
+
+def _read_elements(kind: str, control: Mapping[str, str]) -> tuple[str, ...]:
+    if "_elements" not in control:
+        return ()
+    names = [
+        unescape(part).strip().removeprefix(f"{kind}.")
+        for part in split_values(control["_elements"])
+    ]
+    if not all(_ELEMENT.fullmatch(name) for name in names):
+        refuse_search("_elements", "_elements takes the names of elements with commas between.")
+    return tuple(dict.fromkeys(names))
 
 
 def _read_count(control: Mapping[str, str]) -> int | None:
@@ -249,17 +227,12 @@ def _read_count(control: Mapping[str, str]) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        _refuse("_count", "_count takes a whole number.")
+        refuse_search("_count", "_count takes a whole number.")
     return int(text)
 
 
 def _one_of(control: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> Any:
     text = control.get(name, "")
     if name in control and text not in allowed:
-        _refuse(name, f"{name} takes one of {', '.join(allowed)}.")
+        refuse_search(name, f"{name} takes one of {', '.join(allowed)}.")
     return text
-
-
-def _refuse(name: str, message: str) -> NoReturn:
-    issue = Issue(name, message, code="value", rule="search-parameter")
-    raise ResourceRejected(issues=[issue])

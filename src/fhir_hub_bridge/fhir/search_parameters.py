@@ -1,211 +1,180 @@
-"""The search parameters of each type, and how a resource answers to them.
+"""The search parameters of each type, as HL7 and SDOH Clinical Care define them.
 
-One registry serves the query's reader, the store's index and the capability statement.
-After: `search`. https://hl7.org/fhir/R4/searchparameter-registry.html
+One registry serves the query's reader, the store's index and the capability statement: a parameter
+is served if its expression can be followed to elements that its kind can be about.
+Before: `search_paths`. After: `search_index`, `search`.
+https://hl7.org/fhir/R4/searchparameter-registry.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from functools import cache
+from typing import Final, cast
 
-from fhir_hub_bridge.fhir import canonical
-from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.fhir.reference import local, parse_reference
+from fhir_hub_bridge.fhir import canonical, definitions
+from fhir_hub_bridge.fhir.definitions import SearchParameter
+from fhir_hub_bridge.fhir.search_conversions import CONVERSIONS
+from fhir_hub_bridge.fhir.search_paths import Path, compile_expression, root
+from fhir_hub_bridge.fhir.search_values import Column, Kind, Modifier
 from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES
-
-Kind: TypeAlias = Literal["token", "reference", "date", "string", "uri"]
-# (system, code) of a token; ("", text) of anything else.
-Pair: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A search parameter of one type; `definition` is the SearchParameter's canonical URL.
 
-    `targets` are the types that a bare id may name; `modifiers` those that we can answer;
-    `system` is the code system that goes without saying.
+    `targets` are the types that a reference may name; `system` is the code system that goes
+    without saying; `column` the one that keeps the value in place of the index; `components` are
+    a composite's ways on from where `paths` end.
     """
 
     name: str
     kind: Kind
     expression: str
     definition: str
-    extract: Callable[[Json], tuple[Pair, ...]]
+    paths: tuple[Path, ...]
     targets: tuple[str, ...] = ()
-    modifiers: frozenset[str] = frozenset()
     system: str = ""
+    column: Column = ""
+    components: tuple[tuple[Path, ...], ...] = ()
+
+    @property
+    def modifiers(self) -> tuple[Modifier, ...]:
+        """The modifiers that can be answered, the type of a reference's target apart."""
+        return () if self.name in ALWAYS_THERE else _MODIFIERS[self.kind]
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether it is a reference by canonical URL, rather than to a resource of some server."""
+        return self.kind == "reference" and all(path.type != "Reference" for path in self.paths)
 
 
-@dataclass(frozen=True, slots=True)
-class IndexValues:
-    """What the store keeps beside a resource to find it by: (parameter, system, code), columns."""
-
-    tokens: tuple[tuple[str, str, str], ...] = ()
-    status: str | None = None
-    owner: str | None = None
-    requester: str | None = None
-    patient: str | None = None
-
-
-def index_values(resource: Json, *, bases: Collection[str] = ()) -> IndexValues:
-    """Extract what the store indexes; references to our own `bases` become local ones."""
-    parameters = PARAMETERS.get(resource.get("resourceType", ""), {})
-    tokens = tuple(
-        (name, *pair)
-        for name in ("identifier", "_profile")
-        if name in parameters
-        for pair in dict.fromkeys(parameters[name].extract(resource))
-    )
-    columns: dict[str, str] = {}
-    for name in ("status", "owner", "requester", "patient"):
-        if name in parameters and (found := parameters[name].extract(resource)):
-            text = found[0][1]
-            is_reference = parameters[name].kind == "reference"
-            columns[name] = comparable(text, bases) if is_reference else text
-    return IndexValues(tokens, **columns)
+# Kept with the resource itself.
+ALWAYS_THERE: Final = ("_id", "_lastUpdated")
+_MODIFIERS: Final[Mapping[Kind, tuple[Modifier, ...]]] = {
+    "token": ("missing", "not"),
+    "reference": ("missing", "identifier"),
+    "date": ("missing",),
+    "string": ("missing", "exact", "contains"),
+    "uri": ("missing",),
+    "composite": ("missing",),
+}
+_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
+    "Task": ("status", "owner", "requester"),
+    "ServiceRequest": ("status", "requester"),
+}
+_SEARCHED: Final = tuple(sorted(SUPPORTED_TYPES - {"Bundle"}))
 
 
-def comparable(text: str, bases: Collection[str]) -> str:
-    """Write a reference as it is compared: local where it is ours, without its version."""
-    reference = parse_reference(text)
-    if reference is None or not reference.type:
-        return text
-    own = local(reference, bases)
-    path = f"{own.type}/{own.id}"
-    return path if own.base is None else f"{own.base}/{path}"
+def _guide_parameter(kind: str, code: str, name: str, expression: str) -> SearchParameter:
+    url = f"{canonical.SDOHCC}/SearchParameter/{kind}-{name}"
+    return SearchParameter(url, code, (kind,), "reference", expression, (), ())
 
 
-_CORE: Final = "http://hl7.org/fhir/SearchParameter"
-_MISSING: Final = frozenset({"missing"})
-_REQUESTERS: Final = (
-    "Organization",
-    "PractitionerRole",
-    "Practitioner",
-    "Patient",
-    "RelatedPerson",
-    "Device",
+# SDOH Clinical Care's own.
+_OF_THE_GUIDE: Final = (
+    _guide_parameter("Task", "output", "output-reference", "Task.output.value.ofType(Reference)"),
+    _guide_parameter(
+        "ServiceRequest", "supporting-info", "supporting-info", "ServiceRequest.supportingInfo"
+    ),
 )
-_OWNERS: Final = (*_REQUESTERS, "CareTeam", "HealthcareService")
 
 
-def _of_element(name: str) -> Callable[[Json], tuple[Pair, ...]]:
-    def extract(resource: Json) -> tuple[Pair, ...]:
-        value = resource.get(name)
-        return (("", value),) if isinstance(value, str) else ()
+class _Registry(Mapping[str, Mapping[str, Parameter]]):
+    """Each type is compiled at the first question about it: few processes ask about all."""
 
-    return extract
+    def __getitem__(self, kind: str) -> Mapping[str, Parameter]:
+        if kind not in _SEARCHED:
+            raise KeyError(kind)
+        return _parameters(kind)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(_SEARCHED)
 
-def _of_reference(name: str) -> Callable[[Json], tuple[Pair, ...]]:
-    def extract(resource: Json) -> tuple[Pair, ...]:
-        value = resource.get(name)
-        text = value.get("reference") if isinstance(value, dict) else None
-        return (("", text),) if isinstance(text, str) else ()
-
-    return extract
+    def __len__(self) -> int:
+        return len(_SEARCHED)
 
 
-def _of_identifier(resource: Json) -> tuple[Pair, ...]:
-    found = resource.get("identifier") or []
-    # Bundle has one identifier, all other types a list.
-    entries = found if isinstance(found, list) else [found]
-    return tuple(
-        (entry.get("system", ""), entry["value"]) for entry in entries if entry.get("value")
+PARAMETERS: Final[Mapping[str, Mapping[str, Parameter]]] = _Registry()
+
+
+@cache
+def _parameters(kind: str) -> Mapping[str, Parameter]:
+    official = definitions.search_parameters(kind)
+    own = {found.code: found for found in _OF_THE_GUIDE if kind in found.base}
+    kinds = {found.url: found.type for found in official.values()}
+    parameters = {}
+    for name, found in sorted({**official, **own}.items()):
+        try:
+            if found.type == "composite":
+                parameters[name] = _composite(kind, found, kinds)
+            elif found.type in CONVERSIONS:
+                parameters[name] = _simple(kind, found)
+        except KeyError:
+            # Said in words that `search_paths` does not speak: not served, and so not announced.
+            continue
+    return parameters
+
+
+def _simple(kind: str, found: SearchParameter) -> Parameter:
+    paths = _paths(found.expression, root(kind), cast(Kind, found.type))
+    name = found.code
+    # Only what has one value fits a column: an AuditEvent may be about several patients.
+    in_column = name in _COLUMNS.get(kind, ()) or (
+        name == "patient" and len(paths) == 1 and paths[0].is_single
     )
-
-
-def _of_meta(resource: Json) -> tuple[Pair, ...]:
-    updated = resource.get("meta", {}).get("lastUpdated")
-    return (("", updated),) if updated else ()
-
-
-def _of_profile(resource: Json) -> tuple[Pair, ...]:
-    # With and without |version must match each other: partners pin different ones.
-    return tuple(("", url.split("|", 1)[0]) for url in resource.get("meta", {}).get("profile", ()))
-
-
-def _everywhere(kind: str) -> tuple[Parameter, ...]:
-    both = (
-        Parameter("_id", "token", f"{kind}.id", f"{_CORE}/Resource-id", _of_element("id")),
-        Parameter(
-            "_lastUpdated",
-            "date",
-            f"{kind}.meta.lastUpdated",
-            f"{_CORE}/Resource-lastUpdated",
-            _of_meta,
-        ),
-    )
-    if kind in ("AuditEvent", "Provenance"):  # the types here that have no identifier
-        return both
-    owner = "clinical" if kind in ("ServiceRequest", "Consent") else kind
-    definition = f"{_CORE}/{owner}-identifier"
-    return (
-        *both,
-        Parameter("identifier", "token", f"{kind}.identifier", definition, _of_identifier),
-    )
-
-
-def _profile(kind: str) -> Parameter:
-    return Parameter(
-        "_profile", "uri", f"{kind}.meta.profile", f"{_CORE}/Resource-profile", _of_profile
-    )
-
-
-def _status(kind: str, system: str) -> Parameter:
-    return Parameter(
-        "status",
-        "token",
-        f"{kind}.status",
-        f"{_CORE}/{kind}-status",
-        _of_element("status"),
-        modifiers=frozenset({"missing", "not"}),
-        system=system,
-    )
-
-
-def _reference(
-    kind: str, name: str, element: str, targets: tuple[str, ...], definition: str = ""
-) -> Parameter:
-    of_patients = ".where(resolve() is Patient)" if name == "patient" else ""
     return Parameter(
         name,
-        "reference",
-        f"{kind}.{element}{of_patients}",
-        definition or f"{_CORE}/{kind}-{name}",
-        _of_reference(element),
-        targets,
-        _MISSING,
+        cast(Kind, found.type),
+        found.expression,
+        found.url,
+        paths,
+        targets=_targets(paths),
+        system=_system(paths),
+        column=cast(Column, name) if in_column else "",
     )
 
 
-_TASK: Final = (
-    *_everywhere("Task"),
-    _profile("Task"),
-    _status("Task", canonical.TASK_STATUS),
-    _reference("Task", "owner", "owner", _OWNERS),
-    _reference("Task", "requester", "requester", _REQUESTERS),
-    _reference("Task", "patient", "for", ("Patient",)),
-    _reference("Task", "subject", "for", ("Patient",)),
-)
-_SERVICE_REQUEST: Final = (
-    *_everywhere("ServiceRequest"),
-    _profile("ServiceRequest"),
-    _status("ServiceRequest", canonical.REQUEST_STATUS),
-    _reference("ServiceRequest", "requester", "requester", _REQUESTERS),
-    _reference("ServiceRequest", "patient", "subject", ("Patient",), f"{_CORE}/clinical-patient"),
-    _reference("ServiceRequest", "subject", "subject", ("Patient",)),
-)
+def _composite(kind: str, found: SearchParameter, kinds: Mapping[str, str]) -> Parameter:
+    """A composite of tokens; KeyError for one of anything else."""
+    starts = compile_expression(found.expression, root(kind))
+    components: list[tuple[Path, ...]] = []
+    for definition, expression in found.components:
+        if kinds.get(definition) != "token":
+            raise KeyError(definition)
+        # Where there are several starts, an Observation and its components, both are built alike.
+        components.append(_paths(expression, _from_there(starts[0]), "token"))
+    return Parameter(
+        found.code, "composite", found.expression, found.url, starts, components=tuple(components)
+    )
 
-PARAMETERS: Final[Mapping[str, Mapping[str, Parameter]]] = MappingProxyType(
-    {
-        kind: MappingProxyType({parameter.name: parameter for parameter in parameters})
-        for kind, parameters in {
-            **{kind: _everywhere(kind) for kind in sorted(SUPPORTED_TYPES)},
-            "ServiceRequest": _SERVICE_REQUEST,
-            "Task": _TASK,
-        }.items()
+
+def _from_there(start: Path) -> Path:
+    return Path(start.type, start.structure, start.within)
+
+
+def _paths(expression: str, start: Path, kind: Kind) -> tuple[Path, ...]:
+    paths = tuple(
+        path for path in compile_expression(expression, start) if path.type in CONVERSIONS[kind]
+    )
+    if not paths:
+        raise KeyError(expression)
+    return paths
+
+
+def _targets(paths: tuple[Path, ...]) -> tuple[str, ...]:
+    named = [path for path in paths if path.type == "Reference"]
+    if any(not path.targets for path in named):
+        return _SEARCHED
+    return tuple(dict.fromkeys(target for path in named for target in path.targets))
+
+
+def _system(paths: tuple[Path, ...]) -> str:
+    systems = {
+        system
+        for path in paths
+        for system in (definitions.codes_of(path.binding) or ("",) if path.binding else ("",))
     }
-)
+    return systems.pop() if len(systems) == 1 and paths[0].type == "code" else ""

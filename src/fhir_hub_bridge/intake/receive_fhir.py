@@ -180,9 +180,8 @@ def _take_as_sent(work: FhirWork, entry: Entry, body: Json) -> None:
         stored.source if stored else str(work.caller.partner or ""),
         stored.referral_id if stored else "",
         entry.method,
-        reindex=version > 1,
     )
-    work.writes.add(batches_of(work.conn, [new]))
+    work.writes.add(batches_of([new]))
     work.versions[f"{entry.type}/{entry.id}"] = version
 
 

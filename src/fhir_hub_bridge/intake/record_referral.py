@@ -230,7 +230,7 @@ class _AtWork:
                     drafts=drafts,
                 )
             )
-        self.writes.add(batches_of(self.conn, [self._version(draft) for draft in drafts]))
+        self.writes.add(batches_of([self._version(draft) for draft in drafts]))
         after = StoredReferral(
             bucket=self.bucket,
             referral=referral,
@@ -278,8 +278,6 @@ class _AtWork:
             self.senders.get(draft.reference, ""),
             self.known().id,
             "POST" if draft.version == 1 else "PUT",
-            # the rules change no element that is searched by token; a sender may
-            reindex=draft.version > 1 and draft.reference in self.sheet.edited,
         )
 
 

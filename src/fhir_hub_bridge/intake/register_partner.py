@@ -81,7 +81,6 @@ def _put_organization(conn: Connection, partner: Partner, *, recording: Recordin
                 recording.now,
                 recording.operator,
                 method=method,
-                reindex=version > 1,
             )
         ],
     )

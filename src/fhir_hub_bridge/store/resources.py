@@ -7,7 +7,7 @@ taken by another is a VersionConflict. After: `resource_history`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,12 +27,13 @@ from sqlalchemy.exc import IntegrityError
 
 from fhir_hub_bridge.errors import Gone, Unknown, VersionConflict
 from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_bytes
-from fhir_hub_bridge.fhir.search import index_values
+from fhir_hub_bridge.fhir.search import IndexValues, index_values
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
 from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch, insert_all
-from fhir_hub_bridge.store.tables import resource, resource_version, search_token
+from fhir_hub_bridge.store.search_index import Key, clear_index, index_batches
+from fhir_hub_bridge.store.tables import resource, resource_version
 
 DELETED = "DELETE"
 """The method of a version that ends a resource."""
@@ -82,7 +83,6 @@ class NewVersion:
     source: str = ""
     referral_id: str = ""
     method: str = "PUT"
-    reindex: bool = False  # its search values may be others than those of the version before
 
 
 def save(conn: Connection, versions: Sequence[NewVersion]) -> None:
@@ -90,18 +90,13 @@ def save(conn: Connection, versions: Sequence[NewVersion]) -> None:
 
     Raises VersionConflict when another writer took one of the numbers first.
     """
-    insert_versions(conn, batches_of(conn, versions))
+    insert_versions(conn, batches_of(versions))
 
 
-def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
-    """The rows of `save`, for a caller that inserts them with other rows in one statement.
-
-    Search values of a resource that was there before are deleted at once.
-    """
+def batches_of(versions: Sequence[NewVersion]) -> list[Batch]:
+    """The rows of `save`, for a caller that inserts them with others by `insert_versions`."""
     history: list[dict[str, Any]] = []
-    newest: dict[tuple[int, str, str], tuple[NewVersion, dict[str, Any]]] = {}
-    fresh: set[tuple[int, str, str]] = set()  # those whose search values are to be stored
-    before: list[tuple[int, str, str]] = []  # those that have some stored which may be others
+    newest: dict[Key, tuple[NewVersion, dict[str, Any]]] = {}
     for new in versions:
         type_, id_ = new.resource["resourceType"], new.resource["id"]
         key = (bucket_of(type_, id_), type_, id_)
@@ -113,21 +108,15 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
             "body": to_bytes(stamped(new.resource, version=new.version, at=new.at)),
         }
         history.append(row)
-        if new.version == 1 or new.reindex:
-            fresh.add(key)
-        if key not in newest and new.reindex:
-            before.append(key)
         newest[key] = (new, row)
-    if before:
-        _forget_search_values(conn, before)
     current: list[dict[str, Any]] = []
-    tokens: list[dict[str, Any]] = []
+    found_by: list[tuple[Key, int, IndexValues]] = []
     for key, (new, row) in newest.items():
         values = index_values(new.resource)
-        key_of_row = {name: row[name] for name in _KEY}
+        found_by.append((key, row["last_updated"], values))
         current.append(
             {
-                **key_of_row,
+                **{name: row[name] for name in _KEY},
                 "version": row["version"],
                 "last_updated": row["last_updated"],
                 "body": row["body"],
@@ -139,26 +128,38 @@ def batches_of(conn: Connection, versions: Sequence[NewVersion]) -> list[Batch]:
                 "patient": values.patient,
             }
         )
-        if key in fresh:
-            tokens += [
-                {**key_of_row, "param": param, "system": system, "value": value}
-                for param, system, value in dict.fromkeys(values.tokens)
-            ]
     return [
         Batch(resource_version, history),
         Batch(resource, current, replace=_KEY),
-        Batch(search_token, tokens),
+        *index_batches(found_by),
     ]
 
 
 def insert_versions(conn: Connection, batches: Sequence[Batch]) -> None:
-    """`insert_all`, where a version number that is taken becomes a VersionConflict."""
+    """`insert_all`, where a version number that is taken becomes a VersionConflict.
+
+    What a resource that was there before is found by is deleted first: the order of pages goes
+    with it, and that is another with each version.
+    """
+    clear_index(conn, _changed(batches))
     try:
         insert_all(conn, batches)
     except IntegrityError as error:
-        if "resource_version" in str(error.orig):
+        # Two writers of a resource may meet in the rows that it is found by, too.
+        if any(table in str(error.orig) for table in ("resource_version", "search_")):
             raise VersionConflict("Another writer stored this version first.") from error
         raise
+
+
+def _changed(batches: Sequence[Batch]) -> list[Key]:
+    """The resources among these rows that were there before."""
+    versions = [row for b in batches if b.table is resource_version for row in b.rows]
+    new = {_key_of(row) for row in versions if row["version"] == 1}
+    return sorted({_key_of(row) for row in versions} - new)
+
+
+def _key_of(row: Mapping[str, Any]) -> Key:
+    return row["bucket"], row["type"], row["id"]
 
 
 def stamped(body: Json, *, version: int, at: datetime) -> Json:
@@ -213,7 +214,6 @@ def bury(conn: Connection, stored: Stored, *, at: datetime) -> int:
     }
     insert_versions(conn, [Batch(resource_version, [last])])
     conn.execute(delete(resource).where(among(_key_columns(resource), [key])))
-    _forget_search_values(conn, [key])
     return stored.version + 1
 
 
@@ -261,10 +261,6 @@ def history(
     if not found and not last_version(conn, type_, id_):
         raise Unknown(f"There is no {type_} with this id.")
     return found
-
-
-def _forget_search_values(conn: Connection, keys: Sequence[tuple[int, str, str]]) -> None:
-    conn.execute(delete(search_token).where(among(_key_columns(search_token), keys)))
 
 
 def _key_columns(table: Table) -> list[Column[Any]]:

@@ -1,4 +1,4 @@
-"""Rows of several tables stored at once: one statement on PostgreSQL, executemany on SQLite.
+"""Rows of several tables stored or deleted at once: one statement on PostgreSQL, else executemany.
 
 The one place that branches on the dialect. Units of `store/` and `intake/` call it on their
 Connection; one row and 8,000 rows take the same path.
@@ -67,6 +67,24 @@ def insert_all(conn: Connection, batches: Sequence[Batch | tuple[Table, Sequence
     else:
         for part, rows in parts.items():
             conn.exec_driver_sql(_statement_of_one(part), _values(part, rows))
+
+
+def delete_all(
+    conn: Connection,
+    tables: Sequence[Table],
+    *,
+    columns: tuple[str, ...],
+    keys: Sequence[tuple[Any, ...]],
+) -> None:
+    """Delete from each of these tables every row whose `columns` are one of `keys`."""
+    if not keys:
+        return
+    if conn.dialect.name == "postgresql":
+        arrays = tuple(map(list, zip(*keys, strict=True)))
+        conn.exec_driver_sql(_deletion_of(tuple(tables), columns), arrays)
+    else:
+        for table in tables:
+            conn.exec_driver_sql(_deletion_of_one(table, columns), list(keys))
 
 
 _POSTGRES_TYPES: dict[type, str] = {
@@ -145,10 +163,37 @@ def _statement_of_one(part: _Part) -> str:
     return _insert(part, f"VALUES ({', '.join('?' * len(part.columns))})")
 
 
+@lru_cache(maxsize=64)
+def _deletion_of(tables: tuple[Table, ...], columns: tuple[str, ...]) -> str:
+    """PostgreSQL: every table a data-modifying CTE, the last one the statement itself."""
+    names = ", ".join(map(_quoted, columns))
+    arrays = ", ".join(
+        f"${number}::{_postgres_type(tables[0], column)}[]"
+        for number, column in enumerate(columns, 1)
+    )
+    same = " AND ".join(f"t.{_quoted(column)} = keys.{_quoted(column)}" for column in columns)
+    *others, last = [
+        f"DELETE FROM {_named(table)} t USING keys WHERE {same}"  # noqa: S608  our names
+        for table in tables
+    ]
+    ctes = "".join(f", d{number} AS ({delete})" for number, delete in enumerate(others))
+    return f"WITH keys({names}) AS (SELECT * FROM unnest({arrays})){ctes} {last}"  # noqa: S608
+
+
+@lru_cache(maxsize=64)
+def _deletion_of_one(table: Table, columns: tuple[str, ...]) -> str:
+    """SQLite: one key, for executemany."""
+    same = " AND ".join(f"{_quoted(column)} = ?" for column in columns)
+    return f"DELETE FROM {_named(table)} WHERE {same}"  # noqa: S608  our names
+
+
 def _insert(part: _Part, source: str) -> str:
     names = ", ".join(map(_quoted, part.columns))
-    table = ".".join(_quoted(name) for name in (part.table.schema, part.table.name) if name)
-    return f"INSERT INTO {table} ({names}) {source}{_on_conflict(part)}"
+    return f"INSERT INTO {_named(part.table)} ({names}) {source}{_on_conflict(part)}"
+
+
+def _named(table: Table) -> str:
+    return ".".join(_quoted(name) for name in (table.schema, table.name) if name)
 
 
 def _on_conflict(part: _Part) -> str:

@@ -147,6 +147,12 @@ resource_version = Table(  # every version ever stored, the current one too
     info=_kind(ROUTED),
 )
 
+# Compared byte by byte, as Python and SQLite do: whatever the language of a PostgreSQL database.
+_BYTES = Text().with_variant(Text(collation="C"), "postgresql")
+
+# What a resource is found by, where no column of `resource` holds it (store/search_index.py).
+# Tokens and references carry the order of pages, so that the busiest value is paged unsorted.
+# SQLite keeps such rows in their key alone, which spares a third of every write.
 search_token = Table(
     "search_token",
     metadata,
@@ -155,9 +161,57 @@ search_token = Table(
     Column("id", Text, nullable=False),
     Column("param", Text, nullable=False),
     Column("system", Text, nullable=False),
-    Column("value", Text, nullable=False),
+    Column("value", _BYTES, nullable=False),
+    Column("last_updated", BigInteger, nullable=False),
     PrimaryKeyConstraint("bucket", "type", "id", "param", "system", "value"),
-    Index("search_token_value", "type", "param", "value", "system"),
+    Index("search_token_value", "type", "param", "value", "last_updated", "id"),
+    sqlite_with_rowid=False,
+    info=_kind(ROUTED),
+)
+
+search_reference = Table(
+    "search_reference",
+    metadata,
+    Column("bucket", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("param", Text, nullable=False),
+    Column("target", _BYTES, nullable=False),  # Type/id, or the URL of another server's
+    Column("last_updated", BigInteger, nullable=False),
+    PrimaryKeyConstraint("bucket", "type", "id", "param", "target"),
+    Index("search_reference_target", "type", "param", "target", "last_updated", "id"),
+    sqlite_with_rowid=False,
+    info=_kind(ROUTED),
+)
+
+search_date = Table(
+    "search_date",
+    metadata,
+    Column("bucket", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("param", Text, nullable=False),
+    Column("lower", BigInteger, nullable=False),  # lower <= instant < upper
+    Column("upper", BigInteger, nullable=False),
+    PrimaryKeyConstraint("bucket", "type", "id", "param", "lower", "upper"),
+    Index("search_date_lower", "type", "param", "lower", "upper"),
+    sqlite_with_rowid=False,
+    info=_kind(ROUTED),
+)
+
+search_string = Table(
+    "search_string",
+    metadata,
+    Column("bucket", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("param", Text, nullable=False),
+    Column("number", Integer, nullable=False),  # among the resource's of this parameter
+    Column("folded", _BYTES, nullable=False),
+    Column("exact", Text, nullable=False),
+    PrimaryKeyConstraint("bucket", "type", "id", "param", "number"),
+    Index("search_string_folded", "type", "param", "folded"),
+    sqlite_with_rowid=False,
     info=_kind(ROUTED),
 )
 

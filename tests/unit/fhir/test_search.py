@@ -1,8 +1,9 @@
-"""Searches read, resources indexed."""
+"""Searches read."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,21 +13,31 @@ from fhir_hub_bridge.errors import ResourceRejected
 from fhir_hub_bridge.fhir.outcome import status_of
 from fhir_hub_bridge.fhir.search import (
     PARAMETERS,
+    Chain,
     DateValue,
     Filter,
-    IndexValues,
+    Has,
+    Include,
     Query,
+    SortKey,
+    StringValue,
     TokenValue,
-    index_values,
+    compartment_query,
     parse_query,
 )
-from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES
+from fhir_hub_bridge.fhir.search_values import FAR_FUTURE, FAR_PAST, CompositeValue
 
 OURS = ["https://us.example/fhir"]
 
 
-def the_filter(name: str, value: str, kind: str = "Task") -> Filter:
+def the_condition(name: str, value: str, kind: str = "Task") -> Filter | Chain | Has:
     (asked,) = parse_query(kind, [(name, value)], bases=OURS).filters
+    return asked
+
+
+def the_filter(name: str, value: str, kind: str = "Task") -> Filter:
+    asked = the_condition(name, value, kind)
+    assert isinstance(asked, Filter)
     return asked
 
 
@@ -52,8 +63,13 @@ def test_comma_is_or_and_repetition_is_and() -> None:
     query = parse_query("Task", [("status", "requested,accepted"), ("status:not", "draft")])
 
     assert query.filters == (
-        Filter("status", "token", (TokenValue(None, "requested"), TokenValue(None, "accepted"))),
-        Filter("status", "token", (TokenValue(None, "draft"),), "not"),
+        Filter(
+            "status",
+            "token",
+            (TokenValue(None, "requested"), TokenValue(None, "accepted")),
+            column="status",
+        ),
+        Filter("status", "token", (TokenValue(None, "draft"),), "not", "status"),
     )
 
 
@@ -92,84 +108,210 @@ def test_bare_id_of_an_owner_may_be_of_any_owning_type() -> None:
     assert {"Organization/x", "PractitionerRole/x", "HealthcareService/x"} <= set(values)
 
 
-def test_subject_asks_what_patient_asks() -> None:
-    assert the_filter("subject", "p1") == the_filter("patient", "p1")
+def test_code_of_an_element_that_has_no_system_is_found_with_its_own() -> None:
+    system = "http://hl7.org/fhir/request-intent"
+
+    assert the_filter("intent", f"{system}|order", "ServiceRequest").values == (
+        TokenValue(None, "order"),
+    )
+    assert the_filter("intent", "other|order", "ServiceRequest").values == (
+        TokenValue("other", "order"),
+    )
+    with pytest.raises(ResourceRejected):
+        the_filter("intent", f"{system}|", "ServiceRequest")
+
+
+def test_subject_asks_of_more_than_patients() -> None:
     assert the_filter("subject", "Group/g1").values == ("Group/g1",)
+    assert the_filter("subject", "Group/g1").column == ""
+    assert {"Patient/p1", "Group/p1"} <= set(the_filter("subject", "p1").values)
 
 
 def test_missing_takes_true_or_false() -> None:
-    assert the_filter("owner:missing", "true") == Filter("owner", "reference", (True,), "missing")
+    assert the_filter("owner:missing", "true") == Filter(
+        "owner", "reference", (True,), "missing", "owner"
+    )
     assert the_filter("status:missing", "false").values == (False,)
 
 
+def test_logical_reference_is_asked_for_by_its_identifier() -> None:
+    assert the_filter("owner:identifier", "https://s|v") == Filter(
+        "owner", "reference", (TokenValue("https://s", "v"),), "identifier"
+    )
+
+
 @pytest.mark.parametrize(
-    ("value", "lower", "upper", "negated"),
+    ("value", "prefix", "lower", "upper"),
     [
-        ("2026-02", (2026, 2, 1), (2026, 3, 1), False),
-        ("eq2026-02-03", (2026, 2, 3), (2026, 2, 4), False),
-        ("ne2026", (2026, 1, 1), (2027, 1, 1), True),
-        ("gt2026-02", (2026, 3, 1), None, False),
-        ("sa2026-02", (2026, 3, 1), None, False),
-        ("ge2026-02", (2026, 2, 1), None, False),
-        ("lt2026-02", None, (2026, 2, 1), False),
-        ("eb2026-02", None, (2026, 2, 1), False),
-        ("le2026-02", None, (2026, 3, 1), False),
+        ("2026-02", "eq", (2026, 2, 1), (2026, 3, 1)),
+        ("eq2026-02-03", "eq", (2026, 2, 3), (2026, 2, 4)),
+        ("ne2026", "ne", (2026, 1, 1), (2027, 1, 1)),
+        ("sa2026-02", "sa", (2026, 2, 1), (2026, 3, 1)),
+        ("ap2026", "ap", (2025, 1, 1), (2028, 1, 1)),
+        ("ap2026-12", "ap", (2026, 11, 1), (2027, 2, 1)),
+        ("ap2026-03-01", "ap", (2026, 2, 28), (2026, 3, 3)),
     ],
 )
-def test_date_prefix_becomes_an_interval(
-    value: str,
-    lower: tuple[int, int, int] | None,
-    upper: tuple[int, int, int] | None,
-    negated: bool,
+def test_date_is_a_prefix_and_an_interval(
+    value: str, prefix: Any, lower: tuple[int, int, int], upper: tuple[int, int, int]
 ) -> None:
-    (asked,) = the_filter("_lastUpdated", value).values
+    expected = DateValue(prefix, datetime(*lower, tzinfo=UTC), datetime(*upper, tzinfo=UTC))
 
-    assert asked == DateValue(
-        datetime(*lower, tzinfo=UTC) if lower else None,
-        datetime(*upper, tzinfo=UTC) if upper else None,
-        negated,
+    assert the_filter("authored-on", value).values == (expected,)
+
+
+@pytest.mark.parametrize("value", ["ap0001", "ap0001-01", "ap0001-01-01"])
+def test_time_does_not_begin_before_its_beginning(value: str) -> None:
+    assert the_filter("authored-on", value).values[0].lower == FAR_PAST
+
+
+@pytest.mark.parametrize("value", ["ap9999", "ap9999-12", "ap9999-12-31"])
+def test_time_does_not_end_after_its_end(value: str) -> None:
+    assert the_filter("authored-on", value).values[0].upper == FAR_FUTURE
+
+
+def test_string_is_folded_and_kept_as_it_was() -> None:
+    expected = Filter("name", "string", (StringValue("nunez", "Núñez"), StringValue("b c", "B, C")))
+
+    assert the_filter("name", r"Núñez,B\, C", "Patient") == expected
+    assert the_filter("name:exact", "-", "Patient").values == (StringValue("", "-"),)
+    assert the_filter("name:contains", "a", "Patient").modifier == "contains"
+
+
+def test_composite_is_its_parts() -> None:
+    assert the_filter("characteristic-value", r"s|a$true,b\$c$s|d", "Group").values == (
+        CompositeValue(("s|a", "true")),
+        CompositeValue(("b$c", "s|d")),
     )
+
+
+def test_canonical_is_compared_without_its_version() -> None:
+    asked = the_filter("questionnaire", "https://q|1.0", "QuestionnaireResponse")
+
+    assert asked.values == ("https://q",)
 
 
 def test_profile_matches_with_and_without_version() -> None:
     assert the_filter("_profile", "https://p.example/x|7.0.0").values == ("https://p.example/x",)
 
 
+def test_chain_asks_what_is_named() -> None:
+    identifier = Filter("identifier", "token", (TokenValue("s", "v"),))
+
+    assert the_condition("patient.identifier", "s|v") == Chain(
+        "patient", ("Patient",), identifier, "patient"
+    )
+    assert the_condition("owner:Organization.identifier", "s|v") == Chain(
+        "owner", ("Organization",), identifier, "owner"
+    )
+    assert the_condition("part-of.status:not", "draft") == Chain(
+        "part-of",
+        ("Task",),
+        Filter("status", "token", (TokenValue(None, "draft"),), "not", "status"),
+    )
+
+
+def test_chain_over_several_types_asks_the_same_of_all() -> None:
+    asked = the_condition("owner.identifier", "v")
+
+    assert isinstance(asked, Chain)
+    assert {"Organization", "PractitionerRole", "Patient"} <= set(asked.targets)
+    with pytest.raises(ResourceRejected):
+        the_condition("focus.status", "active")
+
+
+def test_has_asks_who_names_it() -> None:
+    assert the_condition("_has:Task:patient:status", "requested", "Patient") == Has(
+        "Task",
+        "patient",
+        Filter("status", "token", (TokenValue(None, "requested"),), column="status"),
+        "patient",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "expected"),
+    [
+        ("Task", "_include", "Task:focus", Include("Task", "focus")),
+        ("Task", "_include", "*", Include("Task", "*")),
+        ("Task", "_include", "Task:*", Include("Task", "*")),
+        (
+            "Task",
+            "_include:iterate",
+            "ServiceRequest:patient:Patient",
+            Include("ServiceRequest", "patient", "Patient", iterate=True, column="patient"),
+        ),
+        (
+            "ServiceRequest",
+            "_revinclude",
+            "Task:focus",
+            Include("Task", "focus", reverse=True),
+        ),
+        (
+            "HealthcareService",
+            "_include",
+            "HealthCareService:location",
+            Include("HealthcareService", "location"),
+        ),
+    ],
+)
+def test_inclusion_is_read(kind: str, name: str, value: str, expected: Include) -> None:
+    assert parse_query(kind, [(name, value)]).includes == (expected,)
+
+
 def test_control_parameters_shape_the_answer() -> None:
     pairs = [
-        *(("_count", "20"), ("_sort", "-_lastUpdated"), ("_total", "accurate")),
-        *(("_summary", "count"), ("_format", "json")),
+        *(("_count", "20"), ("_sort", "-_lastUpdated,status"), ("_total", "accurate")),
+        *(("_summary", "count"), ("_elements", "status,Task.owner"), ("_format", "json")),
+        ("_pretty", "true"),
     ]
 
     assert parse_query("Task", pairs) == Query(
         "Task",
         count=20,
-        sort="-_lastUpdated",
+        sort=(SortKey("_lastUpdated", "date", True), SortKey("status", "token", column="status")),
         total="accurate",
-        summary_count=True,
+        summary="count",
+        elements=("status", "owner"),
         format="json",
         applied=tuple(pairs),
     )
 
 
-def test_unknown_parameters_are_collected_and_not_applied() -> None:
-    query = parse_query(
-        "Task", [("_lastupdated", "gt2026"), ("patient.identifier", "x"), ("status", "accepted")]
-    )
+def test_last_updated_may_be_spelled_as_the_guides_do() -> None:
+    query = parse_query("Task", [("_lastupdated", "gt2026"), ("_sort", "-_lastupdated")])
 
-    assert query.unknown == ("_lastupdated", "patient.identifier")
-    assert query.applied == (("status", "accepted"),)
+    assert query.filters == (the_filter("_lastUpdated", "gt2026"),)
+    assert query.sort == (SortKey("_lastUpdated", "date", True),)
+
+
+def test_unknown_parameters_are_collected_and_not_applied() -> None:
+    names = [
+        *("_text", "_content", "_filter", "_query", "_list", "_contained", "_containedType"),
+        *("colour", "colour.identifier", "owner.colour", "_has:Task:owner:colour", "status.x"),
+    ]
+    query = parse_query("Organization", [*((name, "x") for name in names), ("name", "A")])
+
+    assert query.unknown == tuple(names)
+    assert query.applied == (("name", "A"),)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("status", ""), ("status", "a,,b"), ("status:exact", "a"), ("identifier:not", "a")),
+        *(("status", ""), ("status", "a,,b"), ("status:exact", "a"), ("identifier:exact", "a")),
         *(("identifier", "a|b|c"), ("identifier", "|"), ("owner:missing", "maybe")),
         *(("owner", "Organization/x y"), ("owner", "urn:uuid:1"), ("patient", "Organization/x")),
-        *(("_lastUpdated", "ap2026"), ("_lastUpdated", "2026-02-30"), ("_lastUpdated", "gt")),
+        *(("_lastUpdated", "2026-1"), ("_lastUpdated", "2026-02-30"), ("_lastUpdated", "gt")),
         *(("_lastUpdated", "2026-02-03T10:00:00 08:00"), ("_count", "-1"), ("_count", "many")),
-        *(("_sort", "status"), ("_total", "yes"), ("_summary", "text"), ("_count", "٣")),
+        *(("_sort", "colour"), ("_total", "yes"), ("_summary", "some"), ("_count", "٣")),
+        *(("_sort", ""), ("_elements", ""), ("_elements", "a b"), ("_include", "Task:status")),
+        *(("_include", "Colour:x"), ("_revinclude", "*"), ("_include:recurse", "Task:focus")),
+        *(("_include", "Task:focus:Colour"), ("_include", "Task:focus:Task:x"), ("_include", "")),
+        *(("patient.identifier", ""), ("focus.patient.name", "x"), ("owner:Group.name", "x")),
+        *(("_has:Task", "x"), ("_has:Task:part-of:_has:Task:focus:status", "x")),
+        *(("_has:Patient:link:_id", "x"), ("owner:identifier", "|"), ("owner:not", "x")),
+        *(("authored-on:exact", "2026"), ("_profile:below", "x"), ("owner:Patient", "Group/x")),
         *(("_id:missing", "true"), ("_lastUpdated:missing", "true"), ("owner:Group", "x")),
     ],
 )
@@ -206,7 +348,14 @@ def test_escaped_values_come_back_as_they_were(values: list[str]) -> None:
     assert [value.code for value in asked.values] == values
 
 
-@given(st.sampled_from(sorted(PARAMETERS["Task"])), st.text(max_size=20))
+NAMES = [
+    *sorted(PARAMETERS["Task"]),
+    *("owner:identifier", "focus:missing", "patient.name", "_has:Task:focus:status", "_include"),
+    *("_revinclude:iterate", "_sort", "_elements", "_count", "_summary", "_total"),
+]
+
+
+@given(st.sampled_from(NAMES) | st.text(max_size=20), st.text(max_size=20))
 def test_any_text_is_a_query_or_a_bad_request(name: str, value: str) -> None:
     try:
         parse_query("Task", [(name, value)])
@@ -214,61 +363,18 @@ def test_any_text_is_a_query_or_a_bad_request(name: str, value: str) -> None:
         assert status_of(error) == 400
 
 
-def test_task_is_indexed_by_its_tokens_and_columns() -> None:
-    task = {
-        "resourceType": "Task",
-        "id": "t1",
-        "meta": {"profile": ["https://p.example/x|3.0.0"], "lastUpdated": "2026-01-01T00:00:00Z"},
-        "identifier": [
-            {"system": "https://s", "value": "R-1"},
-            {"value": "R-1"},
-            {"system": "https://s", "value": "R-1"},
-            {"system": "https://s"},
-        ],
-        "status": "accepted",
-        "owner": {"reference": "https://us.example/fhir/Organization/o"},
-        "requester": {"reference": "Organization/r/_history/3"},
-        "for": {"reference": "Patient/p"},
-    }
+@given(st.sampled_from(["eq", "ne", "gt", "ap", ""]), st.dates() | st.datetimes())
+def test_any_date_can_be_asked_for(prefix: str, moment: Any) -> None:
+    (value,) = the_filter("authored-on", f"{prefix}{moment.isoformat()}").values
 
-    assert index_values(task, bases=OURS) == IndexValues(
-        tokens=(
-            ("identifier", "https://s", "R-1"),
-            ("identifier", "", "R-1"),
-            ("_profile", "", "https://p.example/x"),
-        ),
-        status="accepted",
-        owner="Organization/o",
-        requester="Organization/r",
-        patient="Patient/p",
+    assert value.lower < value.upper
+
+
+def test_patients_compartment_is_reached_as_the_standard_says() -> None:
+    assert compartment_query("p", "ServiceRequest") == (
+        Filter("subject", "reference", ("Patient/p",)),
+        Filter("performer", "reference", ("Patient/p",)),
     )
-
-
-def test_service_request_and_other_types_are_indexed_by_what_they_have() -> None:
-    request = {
-        "resourceType": "ServiceRequest",
-        "status": "active",
-        "subject": {"reference": "Patient/p"},
-        "requester": {"identifier": {"value": "x"}},
-    }
-    bundle = {"resourceType": "Bundle", "type": "history", "identifier": {"value": "B-1"}}
-
-    assert index_values(request) == IndexValues(status="active", patient="Patient/p")
-    assert index_values(bundle) == IndexValues(tokens=(("identifier", "", "B-1"),))
-    assert index_values({"resourceType": "Provenance"}) == IndexValues()
-
-
-def test_every_supported_type_can_be_searched_by_id_and_update() -> None:
-    assert set(PARAMETERS) == SUPPORTED_TYPES
-    for kind, parameters in PARAMETERS.items():
-        assert {"_id", "_lastUpdated"} <= set(parameters)
-        for name, parameter in parameters.items():
-            assert name == parameter.name
-            assert parameter.expression.startswith(f"{kind}.")
-
-
-def test_every_parameter_extracts_from_a_task() -> None:
-    task = {"resourceType": "Task", "id": "t1", "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}}
-
-    assert PARAMETERS["Task"]["_id"].extract(task) == (("", "t1"),)
-    assert PARAMETERS["Task"]["_lastUpdated"].extract(task) == (("", "2026-01-01T00:00:00Z"),)
+    assert compartment_query("p", "Coverage")[-1].values == ("Patient/p",)
+    assert compartment_query("p", "Patient")[0] == Filter("_id", "token", (TokenValue(None, "p"),))
+    assert compartment_query("p", "Task") == compartment_query("p", "Medication") == ()
