@@ -76,15 +76,17 @@ def test_fhirpy_saves_a_change_and_refreshes(server: Serving) -> None:
     assert patient["birthDate"] == "1980-03-01"
 
 
-def test_fhirpy_creates_once_under_a_condition(server: Serving) -> None:
+def test_fhirpy_updates_under_a_condition(server: Serving) -> None:
     client = fhirpy_client(server)
     wanted = client.resources("Patient").search(identifier="https://clinic.example/mrn|py-3")
+    patient = a_patient("py-3")
 
-    first, made = wanted.get_or_create(client.resource("Patient", **a_patient("py-3")))
-    second, made_again = wanted.get_or_create(client.resource("Patient", **a_patient("py-3")))
+    first, made = wanted.update(client.resource("Patient", **patient))
+    second, made_again = wanted.update(client.resource("Patient", **patient, active=True))
 
-    assert (made, made_again) == (1, 0)
+    assert (made, made_again) == (True, False)
     assert first.id == second.id
+    assert second["active"]
 
 
 def test_fhirpy_refers_and_follows_the_task(server: Serving) -> None:
@@ -179,13 +181,12 @@ def test_fhirclient_sends_a_referral_and_finds_it(server: Serving) -> None:
         if entry.resource.resource_type == "ServiceRequest"
     ]
     wanted = {"identifier": f"{number.system}|{number.value}"}
-    requests = ServiceRequest.where(struct=wanted).perform_resources(client.server)
-    tasks = Task.where(struct={"focus": f"ServiceRequest/{requests[0].id}"}).perform_resources(
-        client.server
-    )
+    requests = list(ServiceRequest.where(struct=wanted).perform_resources_iter(client.server))
+    focus = f"ServiceRequest/{requests[0].id}"
+    tasks = list(Task.where(struct={"focus": focus}).perform_resources_iter(client.server))
 
     assert [request.identifier[0].value for request in requests] == [number.value]
-    assert [task.focus.reference for task in tasks] == [f"ServiceRequest/{requests[0].id}"]
+    assert [task.focus.reference for task in tasks] == [focus]
 
 
 # fhir-kit-client, on Node

@@ -1,5 +1,5 @@
 // A referral sent and followed with fhir-kit-client; what was seen is printed as JSON.
-import Client from 'fhir-kit-client';
+import { Client } from 'fhir-kit-client';
 import { readFileSync } from 'node:fs';
 
 const client = new Client({
