@@ -24,6 +24,7 @@ from fhir_hub_bridge.intake.fhir_request import (
 )
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, cin_systems
 from fhir_hub_bridge.intake.recording import Recording
+from fhir_hub_bridge.intake.request_amended import amend_referral
 from fhir_hub_bridge.intake.task_changed import change_task
 from fhir_hub_bridge.intake.task_posted import (
     answered_before,
@@ -59,7 +60,7 @@ def _receive(
     conn: Connection, asked: Asked, entries: Sequence[Entry], recording: Recording
 ) -> Answered:
     """The unit. 1. Same body before?  2. Ids.  3. Same referral, or same key, before?
-    4. Each Task.  5. The rest as sent.  6. Answer."""
+    4. Each Task.  5. The rest as sent, or as an amendment.  6. Answer."""
     now = recording.now
     before = first_answer(conn, asked.body_keys(entries), now=now)
     if before is not None:
@@ -115,6 +116,10 @@ def _take_update(work: FhirWork, entry: Entry, *, only: bool) -> None:
 def _take_as_sent(work: FhirWork, entry: Entry) -> None:
     assert entry.resource is not None  # noqa: S101  # read_entries refuses entries without
     stored = _before(work, entry)
+    if stored is not None and stored.referral_id:
+        work.writes.flush(work.conn)  # it must find what the entries before it wrote
+        if amend_referral(work, entry, stored):
+            return
     version = stored.version + 1 if stored else 1
     new = NewVersion(
         unstamped(entry.resource),

@@ -62,7 +62,7 @@ class Given:
     """What came with the update as FHIR, with ids already minted."""
 
     resources: tuple[Json, ...] = ()  # new ones, stored as sent
-    edited: Mapping[str, Json] = field(default_factory=dict)  # Task/id -> its sender's new body
+    edited: Mapping[str, Json] = field(default_factory=dict)  # Type/id -> its sender's new body
     ids: ResourceIds = field(default_factory=ResourceIds)  # which of them are the referral's own
     claim_response: str = ""  # `ClaimResponse/id` that came with a decision, sent along or stored
 
@@ -211,10 +211,11 @@ class _AtWork:
         self.not_owed += not_owed
 
     def keep_edits(self, edited: Mapping[str, Json]) -> None:
-        """What a sender changed on its Task besides what the rules own."""
+        """What a sender changed of its own besides what the rules own."""
         for reference, body in edited.items():
             if not self.sheet.is_written(reference):
-                self.sheet.put({**body, "lastModified": format_instant(self.recording.now)})
+                stamp = {"lastModified": format_instant(self.recording.now)}
+                self.sheet.put({**body, **(stamp if body["resourceType"] == "Task" else {})})
 
     def finish(self) -> Recorded:
         """Everything as rows, and what became of the update."""

@@ -37,14 +37,18 @@ def change_task(
     before, after = unstamped(stored.parsed()), unstamped(incoming)
     provider = _provider_of(stored.id, referral)
     is_old_copy = _is_old_copy(entry, incoming, stored)
+    roles = _roles(work, provider=provider, referral=referral.referral)
     _check_step(
-        _roles(work, provider=provider, referral=referral.referral),
+        roles,
         old=str(before["status"]),
         new=normalised(str(after["status"])),
         who=str(work.caller.partner or "an unknown party"),
         is_old_copy=is_old_copy,
     )
-    change = read_change(before, after, provider=provider, reading=work.reading())
+    by_requester = TARGET not in roles
+    change = read_change(
+        before, after, provider=provider, reading=work.reading(), by_requester=by_requester
+    )
     if is_old_copy and _may_undo(change):
         raise _moved_on()
     sent_along = {text for text in references_in(after) if text in work.sent}
@@ -53,7 +57,10 @@ def change_task(
         edited={reference: change.base},
         claim_response=change.claim_response,
     )
-    update = ReferralUpdate(work.told(work.caller), change.acts)
+    # who stands in for a requester without a client of its own says what that one said
+    stands_in = _stands_in(work, referral.referral) and provider is None and by_requester
+    by = referral.referral.requester if stands_in else work.caller
+    update = ReferralUpdate(work.told(by), change.acts)
     work.record(update, referral, given, salt=entry.id or "")
     work.versions.setdefault(reference, stored.version)
 
@@ -102,13 +109,15 @@ def _roles(work: FhirWork, *, provider: Party | None, referral: Referral) -> lis
         )
 
     if provider is None:
-        operator = work.caller.partner == work.recording.operator_id
-        stands_in = operator and not referral.requester.partner
-        requester = work.caller if stands_in else referral.requester
+        requester = work.caller if _stands_in(work, referral) else referral.requester
         sides = [(TARGET, referral.plan), (REQUESTER, requester)]
     else:
         sides = [(TARGET, provider), (TARGET, referral.plan), (REQUESTER, referral.plan)]
     return [role for role, party in sides if stands_for(party)]
+
+
+def _stands_in(work: FhirWork, referral: Referral) -> bool:
+    return work.caller.partner == work.recording.operator_id and not referral.requester.partner
 
 
 def _provider_of(task_id: str, stored: StoredReferral) -> Party | None:

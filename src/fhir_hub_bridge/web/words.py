@@ -8,6 +8,7 @@ from typing import Final
 
 from fhir_hub_bridge.referral import lifecycle
 from fhir_hub_bridge.referral.model import (
+    Amend,
     Assign,
     Decide,
     Event,
@@ -204,6 +205,10 @@ def event(value: Event, rulebook: Rulebook, closed_with: str) -> str:
                 said = f"{said}: {closure(report.reason, rulebook).lower()}"
             who = party(report.provider, "The plan") if report.provider.is_named else "The plan"
             return f"{who}: “{said}”"
+        case EventKind.REFERRAL_AMENDED, Amend():
+            return "The referrer changed what it asks for"
+        case EventKind.REFERRAL_WITHDRAWN, _:
+            return "The referrer took the referral back"
         case EventKind.LOOP_CLOSED, _:
             return f"Loop closed: {closure(closed_with, rulebook).lower()}"
         case _:
