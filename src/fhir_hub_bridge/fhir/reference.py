@@ -85,6 +85,12 @@ def unresolved(resource: Json, known: Collection[str]) -> tuple[str, ...]:
     )
 
 
+def local_references(resource: Json) -> tuple[str, ...]:
+    """List the relative references in it, `Type/id`, each once, in order."""
+    found = ((text, parse_reference(text)) for text in _references(resource))
+    return tuple(dict.fromkeys(text for text, parsed in found if parsed and parsed.is_local))
+
+
 _URN_BASES: Final = ("urn:uuid", "urn:oid")
 # `.` and `..` match FHIR's id but not a URL's path segment, so they name nothing.
 _LITERAL: Final = re.compile(

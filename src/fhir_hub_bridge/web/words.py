@@ -22,6 +22,7 @@ from fhir_hub_bridge.referral.model import (
     Report,
 )
 from fhir_hub_bridge.referral.rulebook import Rulebook
+from fhir_hub_bridge.store.notice_rows import COPY
 
 STANDING: Final[Mapping[ReferralStatus, str]] = MappingProxyType(
     {
@@ -142,6 +143,11 @@ METHOD: Final[Mapping[str, str]] = MappingProxyType(
         "": "no way of telling is agreed",
     }
 )
+
+
+def owed(type_: str) -> str:
+    """What is to be sent: a notice to the referrer, or a provider's copy."""
+    return "Send the provider its copy" if type_ == COPY else NOTICE[NoticeType(type_)]
 
 
 def standing(value: Referral, rulebook: Rulebook) -> str:
