@@ -20,13 +20,14 @@ from fhir_hub_bridge.mapping.copy_to_fhir import CopyContent, copy_message
 from fhir_hub_bridge.mapping.copy_to_row import COLUMNS, copy_row
 from fhir_hub_bridge.mapping.referral_to_fhir import AssignmentIds, ResourceIds
 from fhir_hub_bridge.mapping.sheet import Sheet
+from fhir_hub_bridge.mapping.task_from_partner import what_it_says
 from fhir_hub_bridge.referral.deadlines import due_at, local_date
 from fhir_hub_bridge.referral.disclosure import view_of_provider
 from fhir_hub_bridge.referral.model import Event, EventKind, Party, Referral
 from fhir_hub_bridge.referral.parties import Agreement, Partner, recognise, registered
 from fhir_hub_bridge.store.instants import to_micros
 from fhir_hub_bridge.store.notice_rows import COPY
-from fhir_hub_bridge.store.remote_copies import new_child
+from fhir_hub_bridge.store.remote_copies import RemoteCopy, remote_rows
 from fhir_hub_bridge.store.rows import Batch
 from fhir_hub_bridge.store.tables import notice
 from fhir_hub_bridge.store.writes import Writes
@@ -148,10 +149,16 @@ def freeze_copy(
     }
     writes.add([Batch(notice, [row])])
     if not is_there:
-        child = new_child(
-            about.bucket, copies.task, referral_id=about.referral.id, partner=owed.partner.id
+        child = RemoteCopy(
+            type="Task",
+            id=copies.task,
+            referral_id=about.referral.id,
+            partner=owed.partner.id,
+            kind="child",
+            url="",
+            seen=what_it_says(task),
         )
-        writes.add([child])
+        writes.add([remote_rows([child], at=recording.now)])
 
 
 def _change(*, is_there: bool, ended: bool) -> Literal["new", "changed", "ended"]:

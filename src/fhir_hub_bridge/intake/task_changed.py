@@ -13,6 +13,7 @@ from fhir_hub_bridge.fhir.task_states import (
     TARGET,
     can_transition,
     check_transition,
+    legal_path,
     normalised,
 )
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, references_in
@@ -24,9 +25,18 @@ from fhir_hub_bridge.store.resources import Stored, read, unstamped
 
 
 def change_task(
-    work: FhirWork, entry: Entry, incoming: Json, stored: Stored, *, only: bool
+    work: FhirWork,
+    entry: Entry,
+    incoming: Json,
+    stored: Stored,
+    *,
+    only: bool,
+    steps_missed: bool = False,
 ) -> None:
     """Record what this update of a tracked Task says. With `only` all that is new goes with it.
+
+    `steps_missed`: it was seen after several steps, so that any legal path to where it stands will
+    do.
 
     Raises VersionConflict, Conflict for an old copy that would undo something, RuleBroken.
     """
@@ -44,6 +54,7 @@ def change_task(
         new=normalised(str(after["status"])),
         who=str(work.caller.partner or "an unknown party"),
         is_old_copy=is_old_copy,
+        steps_missed=steps_missed,
     )
     by_requester = TARGET not in roles
     change = read_change(
@@ -80,7 +91,9 @@ def _moved_on() -> Conflict:
     return Conflict("The Task has moved on since this copy of it was read.")
 
 
-def _check_step(roles: list[str], *, old: str, new: str, who: str, is_old_copy: bool) -> None:
+def _check_step(
+    roles: list[str], *, old: str, new: str, who: str, is_old_copy: bool, steps_missed: bool
+) -> None:
     """The caller must stand on a side of this Task; a step must be drawn, and that side's."""
     if not roles:
         raise RuleBroken("wrong-party", f"{who} may not change this Task.", place="Task.status")
@@ -89,6 +102,8 @@ def _check_step(roles: list[str], *, old: str, new: str, who: str, is_old_copy: 
     if new == "entered-in-error":
         message = f"A Task of a referral does not go from {old} to {new}; its loop is closed."
         raise RuleBroken("task-transition", message, place="Task.status")
+    if steps_missed and TARGET in roles and legal_path(old, new):
+        return
     if any(can_transition(old, new, by=role) for role in roles):
         return
     if is_old_copy:

@@ -203,11 +203,12 @@ remote_copy = Table(  # what is here and on a partner's server: which of the two
     Column("id", Text, nullable=False),  # the resource here
     Column("referral_id", Text, nullable=False),
     Column("partner", Text, nullable=False),  # whose server
-    Column("kind", Text, nullable=False),  # original: theirs, copied here; child: ours, sent there
+    Column("kind", Text, nullable=False),  # original, child, or ended
     Column("url", Text, nullable=False),  # of an original, absolute; "" of a child
-    Column("seen", Text, nullable=False),  # SHA-256 of what was last seen there, or ""
+    Column("seen", Text, nullable=False),  # JSON of what was last taken from there
+    Column("refused", Text, nullable=False),  # SHA-256 of what was seen there and not taken, or ""
     Column("trouble", Text, nullable=False),  # the rule by which that was not taken, or ""
-    Column("checked_at", BigInteger, nullable=False),  # 0: not yet
+    Column("checked_at", BigInteger, nullable=False),  # when it was last looked at
     PrimaryKeyConstraint("bucket", "type", "id"),
     Index("remote_copy_due", "kind", "checked_at"),
     ForeignKeyConstraint(["bucket", "referral_id"], ["referral.bucket", "referral.id"]),

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("seen", sa.Text(), nullable=False),
+        sa.Column("refused", sa.Text(), nullable=False),
         sa.Column("trouble", sa.Text(), nullable=False),
         sa.Column("checked_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
