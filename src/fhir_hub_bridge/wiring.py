@@ -5,14 +5,38 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.mapping.catalog import Catalog, load_catalog
 from fhir_hub_bridge.settings import Settings
 from fhir_hub_bridge.store.schema import prepare
 from fhir_hub_bridge.store.transaction import Store, open_store
+
+if TYPE_CHECKING:
+    from fhir_hub_bridge.connectors.fhir_reader import FhirReader
+
+
+class OneReader:
+    """The process's reader of partners' servers, made when first asked for: most need none."""
+
+    def __init__(self) -> None:
+        self._made: FhirReader | None = None
+
+    def __call__(self) -> FhirReader:
+        """The reader."""
+        if self._made is None:
+            from fhir_hub_bridge.connectors.fhir_reader import FhirReader
+
+            self._made = FhirReader()
+        return self._made
+
+    async def close(self) -> None:
+        """Close its connections, if there are any."""
+        if self._made is not None:
+            await self._made.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +47,7 @@ class Bridge:
     store: Store
     catalog: Catalog
     clock: Callable[[], datetime]  # aware, UTC
+    reader: Callable[[], FhirReader] = field(default_factory=OneReader)
 
     def recording(self) -> Recording:
         """A fresh context for one request or one file: its moment and its randomness."""
@@ -53,8 +78,10 @@ async def open_bridge(
     if settings.database_url.startswith("sqlite"):
         settings.data_folder.mkdir(parents=True, exist_ok=True)
     store = await open_store(settings.database_url)
+    reader = OneReader()
     try:
         await prepare(store)
-        yield Bridge(settings=settings, store=store, catalog=catalog, clock=clock)
+        yield Bridge(settings, store, catalog, clock, reader)
     finally:
+        await reader.close()
         await store.close()

@@ -90,15 +90,10 @@ async def _rouse(stop: asyncio.Event, hint: asyncio.Event) -> None:
 
 async def _sync(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) -> None:
     """Look at partners' servers until `stop` is set; what is owed of it is hinted at."""
-    from fhir_hub_bridge.connectors.fhir_reader import FhirReader
     from fhir_hub_bridge.intake.relay import Relay, keep_in_touch
 
-    reader = FhirReader()
-    try:
-        relay = Relay(bridge.store, reader, bridge.recording)
-        await keep_in_touch(relay, stop=stop, changed=hint)
-    finally:
-        await reader.close()
+    relay = Relay(bridge.store, bridge.reader(), bridge.recording)
+    await keep_in_touch(relay, stop=stop, changed=hint)
 
 
 async def _deliver(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) -> None:

@@ -38,6 +38,7 @@ class FhirWork:
     sent: Mapping[str, Json] = field(default_factory=dict)  # what is new in it, by Type/id
     writes: Writes = field(default_factory=Writes)
     versions: dict[str, int] = field(default_factory=dict)  # written so far, by Type/id
+    referral_of: dict[str, str] = field(default_factory=dict)  # whose it was written as, too
     _found: dict[str, Stored | None] = field(default_factory=dict)
 
     def local(self, text: str) -> Reference | None:
@@ -109,6 +110,7 @@ class FhirWork:
             found=found,
         )
         self.versions |= recorded.versions
+        self.referral_of |= dict.fromkeys(recorded.versions, recorded.referral.id)
 
     def told(self, by: Party) -> Told:
         """Who says it now, and where it is written."""

@@ -8,9 +8,11 @@ Anything else is stored as sent. The same request again gets the first answer an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from fhir_hub_bridge.connectors.fhir_reader import FhirReader
 from fhir_hub_bridge.errors import AlreadyAnswered, RuleBroken, Unknown
 from fhir_hub_bridge.fhir.bundle import Entry, EntryResponse, transaction_response
 from fhir_hub_bridge.fhir.codec import to_bytes
@@ -24,6 +26,7 @@ from fhir_hub_bridge.intake.fhir_request import (
 )
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, cin_systems
 from fhir_hub_bridge.intake.recording import Recording
+from fhir_hub_bridge.intake.referral_fetched import NONE_FETCHED, Originals, fetch_originals
 from fhir_hub_bridge.intake.request_amended import amend_referral
 from fhir_hub_bridge.intake.task_changed import change_task
 from fhir_hub_bridge.intake.task_posted import (
@@ -35,6 +38,7 @@ from fhir_hub_bridge.intake.task_posted import (
 from fhir_hub_bridge.referral.model import Party
 from fhir_hub_bridge.referral.parties import Partner, registered
 from fhir_hub_bridge.store.partners import all_partners
+from fhir_hub_bridge.store.remote_copies import RemoteCopy, remote_rows
 from fhir_hub_bridge.store.repeats import FirstAnswer, first_answer, remember
 from fhir_hub_bridge.store.resources import NewVersion, Stored, batches_of, read, unstamped
 from fhir_hub_bridge.store.transaction import Store
@@ -43,21 +47,39 @@ from fhir_hub_bridge.store.unit import Connection
 __all__ = ["Answered", "Asked", "receive"]
 
 
-async def receive(asked: Asked, *, store: Store, recording: Recording) -> Answered:
+async def receive(
+    asked: Asked,
+    *,
+    store: Store,
+    recording: Recording,
+    reader: Callable[[], FhirReader] | None = None,
+) -> Answered:
     """Store what a client asks for and answer it, or refuse it whole.
+
+    With a `reader` a new Task's focus may be on the server of the partner that sends it.
 
     Raises ResourceRejected (400, 422), RuleBroken (422), VersionConflict (412), Conflict (409),
     Unknown (404), StoreBusy (503); then nothing is stored.
     """
     entries = read_entries(asked, base_url=recording.base_url)
+    originals = NONE_FETCHED
+    if reader is not None:
+        originals = await fetch_originals(
+            asked, entries, store=store, reader=reader, base_url=recording.base_url
+        )
+        asked = replace(asked, caller=asked.caller or originals.partner)
     try:
-        return await store.write(_receive, asked, entries, recording)
+        return await store.write(receive_unit, asked, entries, recording, originals)
     except AlreadyAnswered:  # the same request was stored meanwhile by another worker
-        return await store.write(_receive, asked, entries, recording)
+        return await store.write(receive_unit, asked, entries, recording, originals)
 
 
-def _receive(
-    conn: Connection, asked: Asked, entries: Sequence[Entry], recording: Recording
+def receive_unit(
+    conn: Connection,
+    asked: Asked,
+    entries: Sequence[Entry],
+    recording: Recording,
+    originals: Originals = NONE_FETCHED,
 ) -> Answered:
     """The unit. 1. Same body before?  2. Ids.  3. Same referral, or same key, before?
     4. Each Task.  5. The rest as sent, or as an amendment.  6. Answer."""
@@ -67,6 +89,8 @@ def _receive(
         return Answered(before.status, before.body, before.headers)
     partners = all_partners(conn)
     work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
+    asked_for = len(entries)
+    entries = (*entries, *originals.entries)
     buckets = buckets_of_entries(
         entries,
         cin_systems=cin_systems(partners),
@@ -95,12 +119,31 @@ def _receive(
     for entry in entries:
         if f"{entry.type}/{entry.id}" not in work.versions:
             _take_as_sent(work, entry)
+    _note_originals(work, originals, entries[asked_for:])
     work.writes.flush(conn)
-    answered = _answer(work, entries)
+    answered = _answer(work, entries[:asked_for])
     first = FirstAnswer(answered.status, answered.headers, answered.body)
     own = [key for one in names for key in one]
     remember(conn, [*asked.body_keys(entries), *keys, *own], first, now=now)
     return answered
+
+
+def _note_originals(work: FhirWork, originals: Originals, entries: Sequence[Entry]) -> None:
+    """Where the originals of a referral's copies are, so that these can be kept current."""
+    copies = [
+        RemoteCopy(
+            type=entry.type,
+            id=str(entry.id),
+            referral_id=work.referral_of[f"{entry.type}/{entry.id}"],
+            partner=originals.partner,
+            kind="original",
+            url=str(entry.full_url),
+            seen=fetched.resource or {},
+        )
+        for entry, fetched in zip(entries, originals.entries, strict=True)
+        if f"{entry.type}/{entry.id}" in work.referral_of
+    ]
+    work.writes.add([remote_rows(copies, at=work.recording.now)])
 
 
 def _take_update(work: FhirWork, entry: Entry, *, only: bool) -> None:

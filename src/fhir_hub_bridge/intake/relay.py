@@ -1,4 +1,4 @@
-"""Partners' servers looked at: what providers did with their copies comes up the referral's chain.
+"""Partners' servers looked at: providers' Tasks come up, senders' originals come down.
 
 The guide lets a platform subscribe or poll; this is the polling (SDOHCC 3.0.0 task-11, task-12: at
 least hourly in working hours, not more often than every 15 minutes). Nothing is asked inside a
@@ -23,7 +23,9 @@ from fhir_hub_bridge.errors import Conflict, OutcomeUnknown, Rejected, StoreBusy
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json, to_bytes
 from fhir_hub_bridge.intake.child_changed import take_child
+from fhir_hub_bridge.intake.original_changed import take_original
 from fhir_hub_bridge.intake.recording import Recording
+from fhir_hub_bridge.intake.referral_fetched import as_original
 from fhir_hub_bridge.logs import places_of
 from fhir_hub_bridge.mapping.task_from_partner import what_it_says
 from fhir_hub_bridge.store import remote_copies
@@ -87,11 +89,16 @@ async def look_once(relay: Relay) -> int:
     }
     if not servers:
         return 0
+    kinds: tuple[remote_copies.Kind, ...] = ("original", "child")
+    return sum([await _look_at(relay, kind, servers) for kind in kinds])
+
+
+async def _look_at(relay: Relay, kind: remote_copies.Kind, servers: Mapping[str, str]) -> int:
     now = relay.recording().now
     recorded = 0
     while due := await relay.store.write(
         remote_copies.claim,
-        "child",
+        kind,
         partners=list(servers),
         looked_before=now - relay.every,
         now=now,
@@ -101,26 +108,49 @@ async def look_once(relay: Relay) -> int:
         for copy in due:
             by_partner[copy.partner].append(copy)
         looks = (
-            _look_at_children(relay, children, server=servers[partner])
-            for partner, children in by_partner.items()
+            _look_at_all(relay, copies, server=servers[partner].rstrip("/"))
+            for partner, copies in by_partner.items()
         )
         recorded += sum(await asyncio.gather(*looks))
     return recorded
 
 
-async def _look_at_children(relay: Relay, children: Sequence[RemoteCopy], *, server: str) -> int:
+async def _look_at_all(relay: Relay, copies: Sequence[RemoteCopy], *, server: str) -> int:
     recorded = 0
-    for child in children:
-        wanted = f"{canonical.REFERRAL_ID}|{child.id}"
-        reply = await relay.reader.get(server, "Task", {"identifier": wanted})
-        if isinstance(reply, NoAnswer):
-            log.warning("A partner's server gives no answer.", partner=child.partner)
+    for copy in copies:
+        look = _child_says if copy.kind == "child" else _original_says
+        says = await look(relay.reader, copy, server)
+        if isinstance(says, NoAnswer):
+            log.warning("A partner's server gives no answer.", partner=copy.partner)
             break
-        for task in _tasks(reply, child)[:1]:
-            says = what_it_says(task, base=server.rstrip("/"))
-            if says != child.seen and _digest(says) != child.refused:
-                recorded += await _record(relay, child, says)
+        if says is not None and says != copy.seen and _digest(says) != copy.refused:
+            recorded += await _record(relay, copy, says)
     return recorded
+
+
+async def _original_says(
+    reader: FhirReader, copy: RemoteCopy, server: str
+) -> Json | NoAnswer | None:
+    """The original as it now stands; None where it is gone, or its partner has moved."""
+    if not copy.url.startswith(f"{server}/"):
+        return None
+    reply = await reader.get(server, copy.url.removeprefix(f"{server}/"))
+    if isinstance(reply, NoAnswer):
+        return reply
+    if not isinstance(reply, Found) or reply.resource["resourceType"] != copy.type:
+        log.warning("An original is gone.", partner=copy.partner, resource=copy.reference)
+        return None
+    return as_original(reply.resource, url=copy.url, base=server)
+
+
+async def _child_says(reader: FhirReader, child: RemoteCopy, server: str) -> Json | NoAnswer | None:
+    """What our Task now says there; None while it has not arrived."""
+    wanted = f"{canonical.REFERRAL_ID}|{child.id}"
+    reply = await reader.get(server, "Task", {"identifier": wanted})
+    if isinstance(reply, NoAnswer):
+        return reply
+    tasks = _tasks(reply, child)
+    return what_it_says(tasks[0], base=server) if tasks else None
 
 
 def _tasks(reply: Reply, child: RemoteCopy) -> list[Json]:
@@ -145,16 +175,17 @@ def _is_copy(resource: object, child: RemoteCopy) -> bool:
     return False
 
 
-async def _record(relay: Relay, child: RemoteCopy, says: Json) -> int:
+async def _record(relay: Relay, copy: RemoteCopy, says: Json) -> int:
     try:
-        taken = await relay.store.write(take_child, child, says, recording=relay.recording())
+        take = take_child if copy.kind == "child" else take_original
+        taken = await relay.store.write(take, copy, says, recording=relay.recording())
     except (Rejected, Conflict) as error:
         rule = next((i.rule for i in getattr(error, "issues", ()) if i.rule), type(error).__name__)
-        await relay.store.write(remote_copies.refuse, child, refused=_digest(says), trouble=rule)
+        await relay.store.write(remote_copies.refuse, copy, refused=_digest(says), trouble=rule)
         log.warning(
             "What a partner's server says was not taken.",
-            partner=child.partner,
-            resource=child.reference,
+            partner=copy.partner,
+            resource=copy.reference,
             rule=rule,
         )
         return 0
@@ -162,7 +193,9 @@ async def _record(relay: Relay, child: RemoteCopy, says: Json) -> int:
         _log_fault(error)  # not noted as seen: it is looked at again
         return 0
     if taken:
-        log.info("A partner's server told of a change.", partner=child.partner, task=child.id)
+        log.info(
+            "A partner's server told of a change.", partner=copy.partner, resource=copy.reference
+        )
     return int(taken)
 
 

@@ -42,8 +42,9 @@ def amend_referral(work: FhirWork, entry: Entry, stored: Stored) -> bool:
     act = _act(work, before, after)
     if act is None:
         return False
-    # a caller that names nobody speaks for whoever referred, as when it sent the referral
-    by = work.caller if work.asked.caller else referral.referral.requester
+    # its sender speaks for whoever referred and has no client, as it did when it sent the referral
+    requester = referral.referral.requester
+    by = work.caller if work.asked.caller and requester.partner else requester
     found = stored_resources(work.conn, [referral]) | {reference: stored}
     update = ReferralUpdate(work.told(by), (act,))
     given = Given(edited={reference: after})
