@@ -77,6 +77,15 @@ def story_as_json(story: Story, rulebook: Rulebook) -> dict[str, Any]:
         ],
         "notices": [_notice(notice, story.attempts.get(notice.id, [])) for notice in story.notices],
         "copies": [_notice(copy, story.attempts.get(copy.id, [])) for copy in story.copies],
+        "partner_servers": [
+            {
+                "partner": trouble.partner,
+                "resource": trouble.reference,
+                "not_taken_by_rule": trouble.rule,
+                "at": trouble.at.isoformat(),
+            }
+            for trouble in story.troubles
+        ],
     }
 
 

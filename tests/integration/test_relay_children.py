@@ -13,6 +13,7 @@ from tests.builders import (
     HEARTH,
     NOW,
     a_recording,
+    a_rulebook,
     an_agreement,
     reason,
     register,
@@ -35,8 +36,10 @@ from fhir_hub_bridge.fhir.codec import Json, parse_json
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.intake.relay import Relay, look_once
 from fhir_hub_bridge.mapping.codings import code_in
+from fhir_hub_bridge.store.console_queries import story
 from fhir_hub_bridge.store.tables import notice, remote_copy
 from fhir_hub_bridge.store.transaction import Store
+from fhir_hub_bridge.web.timeline import timeline
 
 BASE = "https://harbor.example/fhir"
 HOUR = timedelta(hours=1)
@@ -267,6 +270,10 @@ async def test_what_the_rules_do_not_take_is_noted_and_changes_nothing(
 
     assert len(await versions(store, f"Task/{theirs}")) == 1
     assert await store.read(_troubles) == [rule]
+    told = await store.read_snapshot(story, (await the_referral(store, task)).referral.id)
+    assert [(t.partner, t.rule) for t in told.troubles] == [("harbor", rule)]
+    page = [moment for _, day in timeline(told, a_rulebook()) for moment in day]
+    assert any("needs a person" in {mark.text for mark in moment.marks} for moment in page)
 
 
 async def test_after_trouble_the_next_change_is_taken(store: Store, looking: Looking) -> None:

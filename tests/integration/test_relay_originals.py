@@ -16,11 +16,14 @@ from tests.builders import (
     HARBOR,
     NOW,
     PARTNERS,
+    TASK,
+    a_bundle,
     a_patient,
     a_recording,
     a_service_request,
     a_task,
     an_agreement,
+    posted,
     register,
 )
 from tests.partner_servers import PretendServer
@@ -35,6 +38,7 @@ from fhir_hub_bridge.intake.record_referral import resource_ids
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.intake.relay import Relay, look_once
 from fhir_hub_bridge.referral.model import EventKind
+from fhir_hub_bridge.store.console_queries import story
 from fhir_hub_bridge.store.tables import remote_copy
 from fhir_hub_bridge.store.transaction import Store
 
@@ -160,6 +164,8 @@ async def test_only_the_sender_s_own_server_is_asked_and_only_for_what_belongs_t
 async def test_the_same_task_again_gets_the_first_answer(store: Store, sender: Sender) -> None:
     first = await sender.posts()
     before = await counts(store)
+
+    sender.server.down = {BASE}  # not even asked again
 
     assert await sender.posts() == first
     assert await counts(store) == before
@@ -316,3 +322,34 @@ async def test_a_requester_with_a_server_but_no_number_is_recorded_and_may_take_
     stored = await the_referral(store, task["id"])
     assert stored.referral.requester.partner is None
     assert stored.referral.closure is not None
+
+
+async def test_an_original_that_is_gone_is_shown_to_a_person(store: Store, sender: Sender) -> None:
+    task = await sender.posts()
+    _gone(sender)
+
+    await sender.look()
+    await sender.look()
+
+    told = await store.read_snapshot(story, (await the_referral(store, task["id"])).referral.id)
+    assert [t.rule for t in told.troubles] == ["original-gone"]
+    sender.holds({**sender.request, "priority": "urgent"})
+    assert await sender.look() == 1
+    told = await store.read_snapshot(story, told.stored.referral.id)
+    assert told.troubles == ()
+
+
+async def test_a_bundle_may_point_at_its_sender_s_server_too(store: Store, sender: Sender) -> None:
+    task = a_task(
+        focus={"reference": f"{BASE}/ServiceRequest/sr1"},
+        **{"for": {"reference": f"{BASE}/Patient/p1"}},
+    )
+    asked = posted(a_bundle(("POST Task", TASK, task)), caller="clinic")
+
+    answered = await receive(
+        asked, store=store, recording=sender.recording(), reader=lambda: sender.server
+    )
+
+    (entry,) = json.loads(answered.body)["entry"]
+    _, id_, *_ = entry["response"]["location"].split("/")
+    assert (await the_referral(store, id_)).referral.cin == CIN

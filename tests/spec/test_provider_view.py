@@ -27,6 +27,7 @@ def view(*acts: Act, number: int = 1) -> ProviderView:
     return view_of_provider(a_referral(*acts), number, a_rulebook())
 
 
+@pytest.mark.requirement("CLR-DISC-3")
 def test_it_names_neither_the_referrer_nor_another_provider() -> None:
     names = {field.name for field in fields(ProviderView)}
 

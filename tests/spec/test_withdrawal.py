@@ -47,6 +47,7 @@ def test_the_rulebook_has_one_reason_for_it_and_says_that_it_is_not_dhcs_s() -> 
     assert reason.citation.confidence == "inferred"
 
 
+@pytest.mark.requirement("CLR-BACK-1")
 @pytest.mark.parametrize("before", [(), APPROVED, ASSIGNED_TO_HARBOR], ids=len)
 def test_taking_a_referral_back_closes_its_loop_and_leaves_the_authorization(
     before: tuple[Act, ...],
@@ -96,6 +97,7 @@ def test_an_amendment_moves_nothing_and_owes_nothing() -> None:
     )
 
 
+@pytest.mark.requirement("CLR-BACK-1")
 @pytest.mark.parametrize("by", [PLAN, HARBOR, HUB], ids=lambda partner: partner.id)
 def test_nobody_but_who_made_a_referral_takes_it_back(by: object) -> None:
     assert isinstance(by, type(PLAN))

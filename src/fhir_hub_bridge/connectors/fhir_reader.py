@@ -86,7 +86,11 @@ class FhirReader:
         request = httpx.Request(
             "GET",
             url,
-            headers={"Accept": "application/fhir+json", "User-Agent": "fhir-hub-bridge"},
+            headers={
+                "Accept": "application/fhir+json",
+                "Accept-Encoding": "identity",  # nothing small is to grow large here
+                "User-Agent": "fhir-hub-bridge",
+            },
             extensions={"timeout": self._timeouts},
         )
         async with self._connections.borrowed(server) as connection:
@@ -101,7 +105,7 @@ class FhirReader:
 async def _read(response: httpx.Response) -> bytes | None:
     """The body, or None when it is larger than a resource may be here."""
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > DEFAULT_LIMITS.size_bytes:
             return None

@@ -65,7 +65,12 @@ async def receive(
     originals = NONE_FETCHED
     if reader is not None:
         originals = await fetch_originals(
-            asked, entries, store=store, reader=reader, base_url=recording.base_url
+            asked,
+            entries,
+            store=store,
+            reader=reader,
+            base_url=recording.base_url,
+            now=recording.now,
         )
         asked = replace(asked, caller=asked.caller or originals.partner)
     try:

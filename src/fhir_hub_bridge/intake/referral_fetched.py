@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from fhir_hub_bridge.connectors.fhir_reader import FhirReader, Found, NoAnswer
@@ -23,6 +24,7 @@ from fhir_hub_bridge.intake.fhir_work import references_in
 from fhir_hub_bridge.mapping.fhir_to_referral import is_fulfilment
 from fhir_hub_bridge.referral.parties import Partner, registered
 from fhir_hub_bridge.store.partners import all_partners
+from fhir_hub_bridge.store.repeats import first_answer
 from fhir_hub_bridge.store.resources import unstamped
 from fhir_hub_bridge.store.transaction import Store
 
@@ -47,6 +49,7 @@ async def fetch_originals(
     store: Store,
     reader: Callable[[], FhirReader],
     base_url: str,
+    now: datetime,
 ) -> Originals:
     """The ServiceRequests on a partner's server that new Tasks ask to fulfil, and what they need.
 
@@ -66,6 +69,9 @@ async def fetch_originals(
     caller = registered(asked.caller, partners)
     if caller is not None and caller.id != partner.id and partner.id not in caller.acts_for:
         raise _refused("foreign-reference", "It lies on another partner's server.")
+    asked = replace(asked, caller=asked.caller or partner.id)
+    if await store.read(first_answer, asked.body_keys(entries), now=now):
+        return Originals(partner.id)  # the same request again: nothing is fetched for it
     fetch = _Fetch(host, reader())
     here = {entry.full_url for entry in entries}
     await fetch.all_of([e.resource for e in tasks if e.resource], but=here)

@@ -123,6 +123,9 @@ async def _look_at_all(relay: Relay, copies: Sequence[RemoteCopy], *, server: st
         if isinstance(says, NoAnswer):
             log.warning("A partner's server gives no answer.", partner=copy.partner)
             break
+        if says is None and copy.kind == "original" and not copy.trouble:
+            await relay.store.write(remote_copies.refuse, copy, refused="", trouble="original-gone")
+            log.warning("An original is gone.", partner=copy.partner, resource=copy.reference)
         if says is not None and says != copy.seen and _digest(says) != copy.refused:
             recorded += await _record(relay, copy, says)
     return recorded
@@ -138,7 +141,6 @@ async def _original_says(
     if isinstance(reply, NoAnswer):
         return reply
     if not isinstance(reply, Found) or reply.resource["resourceType"] != copy.type:
-        log.warning("An original is gone.", partner=copy.partner, resource=copy.reference)
         return None
     return as_original(reply.resource, url=copy.url, base=server)
 

@@ -30,6 +30,7 @@ from fhir_hub_bridge.store.notice_records import (
 from fhir_hub_bridge.store.notice_rows import Attempt
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.referrals import StoredReferral, events_of, load
+from fhir_hub_bridge.store.remote_copies import Trouble, troubles_of
 from fhir_hub_bridge.store.resources import Stored
 from fhir_hub_bridge.store.tables import (
     notice,
@@ -79,6 +80,7 @@ class Story:
     copies: tuple[NoticeRecord, ...]  # of the referral for its providers
     attempts: Mapping[str, list[Attempt]]  # by the id of the notice or copy
     partners: tuple[Partner, ...]
+    troubles: tuple[Trouble, ...] = ()  # with what partners' servers say
 
 
 def overview(conn: Connection, *, now: datetime, limit: int) -> Overview:
@@ -115,6 +117,7 @@ def story(conn: Connection, referral_id: str) -> Story:
         copies=tuple(copies),
         attempts=attempts_of(conn, [found.id for found in (*notices, *copies)]),
         partners=all_partners(conn),
+        troubles=tuple(troubles_of(conn, referral_id)),
     )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, or_, select, update
 from fhir_hub_bridge.fhir.codec import Json, to_bytes
 from fhir_hub_bridge.fhir.task_states import TERMINAL
 from fhir_hub_bridge.store.buckets import bucket_of
-from fhir_hub_bridge.store.instants import to_micros
+from fhir_hub_bridge.store.instants import from_micros, to_micros
 from fhir_hub_bridge.store.keys import among
 from fhir_hub_bridge.store.rows import Batch
 from fhir_hub_bridge.store.tables import referral, remote_copy, resource
@@ -44,6 +44,19 @@ class RemoteCopy:
     def reference(self) -> str:
         """`Type/id` here."""
         return f"{self.type}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a partner's server says of a resource and was not taken, by which rule; last seen when.
+
+    A person must look: nobody can be asked to say it otherwise.
+    """
+
+    at: datetime
+    partner: str
+    reference: str
+    rule: str
 
 
 def remote_rows(copies: Sequence[RemoteCopy], *, at: datetime) -> Batch:
@@ -126,6 +139,24 @@ def originals_of(conn: Connection, referral_id: str) -> list[RemoteCopy]:
         remote_copy.c.kind == "original",
     )
     return [_copy(row) for row in conn.execute(query).mappings()]
+
+
+def troubles_of(conn: Connection, referral_id: str) -> list[Trouble]:
+    """What partners' servers say of this referral and was not taken."""
+    c = remote_copy.c
+    query = (
+        select(c.checked_at, c.partner, c.type, c.id, c.trouble)
+        .where(
+            c.bucket == bucket_of("Referral", referral_id),
+            c.referral_id == referral_id,
+            c.trouble != "",
+        )
+        .order_by(c.checked_at, c.type, c.id)
+    )
+    return [
+        Trouble(from_micros(at), partner, f"{type_}/{id_}", rule)
+        for at, partner, type_, id_, rule in conn.execute(query)
+    ]
 
 
 def took(conn: Connection, copy: RemoteCopy, *, seen: Json) -> None:

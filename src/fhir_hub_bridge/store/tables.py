@@ -71,7 +71,7 @@ referral = Table(
     Column("state", Text, nullable=False),  # model.Referral as JSON; rebuildable from events
     Column("resources", Text, nullable=False),  # mapping.ResourceIds as JSON
     Column("events", Integer, nullable=False),  # number of the last event
-    Column("notices", Integer, nullable=False),  # number of the last notice
+    Column("notices", Integer, nullable=False),  # number of the last notice or copy
     Column("received_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("bucket", "id"),
@@ -154,7 +154,7 @@ notice = Table(
     Column("bucket", Integer, nullable=False),
     Column("id", Text, nullable=False),
     Column("referral_id", Text, nullable=False),
-    Column("lane", Integer, nullable=False),  # place among the referral's notices: 1, 2, 3 ...
+    Column("lane", Integer, nullable=False),  # place among what the referral owes: 1, 2, 3 ...
     Column("recipient", Text, nullable=False),  # partner id, else key of an unregistered party
     Column("type", Text, nullable=False),  # NoticeType, or referral-copy
     Column("event_number", Integer, nullable=False),

@@ -25,6 +25,7 @@ from fhir_hub_bridge.referral.rulebook import Rulebook
 from fhir_hub_bridge.store.console_queries import Story
 from fhir_hub_bridge.store.notice_records import NoticeRecord
 from fhir_hub_bridge.store.notice_rows import COPY, Attempt
+from fhir_hub_bridge.store.remote_copies import Trouble
 from fhir_hub_bridge.store.resources import Stored
 from fhir_hub_bridge.web import times, words
 from fhir_hub_bridge.web.duties import recipient_of, source_of
@@ -59,6 +60,7 @@ def timeline(story: Story, rulebook: Rulebook) -> list[tuple[str, list[Moment]]]
             for notice in (*story.notices, *story.copies)
             for moment in _duty(notice, story, rulebook)
         ),
+        *(_trouble(trouble, story) for trouble in story.troubles),
     ]
     moments.sort(key=lambda moment: (moment.at, _RANK[moment.kind]))
     return [(day, list(group)) for day, group in groupby(moments, lambda m: times.day(m.at))]
@@ -146,6 +148,18 @@ def _duty(notice: NoticeRecord, story: Story, rulebook: Rulebook) -> Iterator[Mo
             (f"SHA-256 of what was sent: {notice.sha256}",),
             (Mark("told", "good"), *((Mark("late", "bad"),) if late else ())),
         )
+
+
+def _trouble(trouble: Trouble, story: Story) -> Moment:
+    names: dict[str, str] = {partner.id: partner.name for partner in story.partners}
+    who = names.get(trouble.partner, trouble.partner)
+    return Moment(
+        trouble.at,
+        "record",
+        f"What the server of {who} says could not be taken",
+        (f"{trouble.reference}: rule {trouble.rule}.",),
+        (Mark("needs a person", "bad"),),
+    )
 
 
 def _try(name: str, number: int, attempt: Attempt) -> Moment:
