@@ -255,6 +255,7 @@ async def test_an_ended_part_is_asked_about_no_more(store: Store, looking: Looki
         ({"status": "failed"}, "closure-needs-reason"),
         ({"status": "entered-in-error"}, "task-transition"),
         ({"status": "ready"}, "task-transition"),
+        ({"status": "completed", "statusReason": "done"}, "element-type"),
         ({"status": "accepted", "output": [{"valueString": "x"}]}, "element-required"),
     ],
     ids=str,
@@ -274,6 +275,20 @@ async def test_what_the_rules_do_not_take_is_noted_and_changes_nothing(
     assert [(t.partner, t.rule) for t in told.troubles] == [("harbor", rule)]
     page = [moment for _, day in timeline(told, a_rulebook()) for moment in day]
     assert any("needs a person" in {mark.text for mark in moment.marks} for moment in page)
+
+
+async def test_what_was_put_right_there_is_no_trouble_any_more(
+    store: Store, looking: Looking
+) -> None:
+    await decide_and_assign(store, await refer(store))
+    there = await arrived(store, looking.there)
+    looking.there.put(BASE, {**there, "status": "failed"})
+    await looking.look()
+
+    looking.there.put(BASE, there)
+    await looking.look()
+
+    assert await store.read(_troubles) == [""]
 
 
 async def test_after_trouble_the_next_change_is_taken(store: Store, looking: Looking) -> None:

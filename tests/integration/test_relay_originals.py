@@ -353,3 +353,15 @@ async def test_a_bundle_may_point_at_its_sender_s_server_too(store: Store, sende
     (entry,) = json.loads(answered.body)["entry"]
     _, id_, *_ = entry["response"]["location"].split("/")
     assert (await the_referral(store, id_)).referral.cin == CIN
+
+
+async def test_an_original_that_is_no_fhir_is_left_until_it_is_mended(
+    store: Store, sender: Sender
+) -> None:
+    task = await sender.posts()
+    sender.server.put(BASE, {**sender.request, "meta": "nonsense", "priority": 7})
+    sender.holds(a_patient(id="p1", gender="female"))
+
+    assert await sender.look() == 1  # the person's
+
+    assert (await now(store, task["focus"]["reference"]))["meta"]["versionId"] == "1"

@@ -36,13 +36,13 @@ def take_child(conn: Connection, child: RemoteCopy, says: Json, *, recording: Re
     load(conn, child.referral_id, lock=True)  # as it is now stays as it is
     stored = read(conn, "Task", child.id)
     before = unstamped(stored.parsed())
+    if issues := issues_of({**before, **says}):
+        raise ResourceRejected(issues=issues)
     bodies: list[Json] = []
     if partner is not None and before["status"] not in TERMINAL:
         bodies = as_updates(before, says, seen=child.seen, rulebook=recording.rulebook)
     for number, body in enumerate(bodies):
         assert partner is not None  # noqa: S101  # there are bodies
-        if issues := issues_of(body):
-            raise ResourceRejected(issues=issues)
         asked = Asked("GET", to_bytes(says), type="Task", id=child.id, caller=partner.id)
         again = replace(recording, seed=recording.seed + bytes([number]))
         work = FhirWork(conn, asked, again, partners, partner.party)

@@ -145,11 +145,10 @@ class _Fetch:
             raise _refused("focus-not-reachable", "Its server gives no answer.")
         if not isinstance(reply, Found) or reply.resource["resourceType"] != at.type:
             return False
-        resource = as_original(reply.resource, url=str(at), base=self.base)
-        if issues := issues_of(resource):
+        if issues := issues_of(reply.resource):
             place = f"{at.type} on its server"
             raise ResourceRejected(issues=[replace(i, place=f"{place}: {i.place}") for i in issues])
-        self.found[str(at)] = resource
+        self.found[str(at)] = as_original(reply.resource, url=str(at), base=self.base)
         return True
 
 

@@ -22,6 +22,7 @@ from fhir_hub_bridge.connectors.fhir_reader import FhirReader, Found, NoAnswer, 
 from fhir_hub_bridge.errors import Conflict, OutcomeUnknown, Rejected, StoreBusy
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json, to_bytes
+from fhir_hub_bridge.fhir.validation import issues_of
 from fhir_hub_bridge.intake.child_changed import take_child
 from fhir_hub_bridge.intake.original_changed import take_original
 from fhir_hub_bridge.intake.recording import Recording
@@ -126,7 +127,9 @@ async def _look_at_all(relay: Relay, copies: Sequence[RemoteCopy], *, server: st
         if says is None and copy.kind == "original" and not copy.trouble:
             await relay.store.write(remote_copies.refuse, copy, refused="", trouble="original-gone")
             log.warning("An original is gone.", partner=copy.partner, resource=copy.reference)
-        if says is not None and says != copy.seen and _digest(says) != copy.refused:
+        if says == copy.seen and copy.trouble:  # put right there
+            await relay.store.write(remote_copies.took, copy, seen=says)
+        elif says is not None and says != copy.seen and _digest(says) != copy.refused:
             recorded += await _record(relay, copy, says)
     return recorded
 
@@ -142,6 +145,9 @@ async def _original_says(
         return reply
     if not isinstance(reply, Found) or reply.resource["resourceType"] != copy.type:
         return None
+    if issues_of(reply.resource):
+        log.warning("An original is no FHIR R4.", partner=copy.partner, resource=copy.reference)
+        return copy.seen  # as it was, until it is mended
     return as_original(reply.resource, url=copy.url, base=server)
 
 

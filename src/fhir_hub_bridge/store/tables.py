@@ -210,7 +210,7 @@ remote_copy = Table(  # what is here and on a partner's server: which of the two
     Column("trouble", Text, nullable=False),  # the rule by which that was not taken, or ""
     Column("checked_at", BigInteger, nullable=False),  # when it was last looked at
     PrimaryKeyConstraint("bucket", "type", "id"),
-    Index("remote_copy_due", "kind", "checked_at"),
+    Index("remote_copy_due", "kind", "partner", "checked_at"),
     ForeignKeyConstraint(["bucket", "referral_id"], ["referral.bucket", "referral.id"]),
     info=_kind(ROUTED),
 )

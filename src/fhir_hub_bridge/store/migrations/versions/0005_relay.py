@@ -33,4 +33,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("bucket", "type", "id"),
         info={"kind": "routed"},
     )
-    op.create_index("remote_copy_due", "remote_copy", ["kind", "checked_at"], unique=False)
+    op.create_index(
+        "remote_copy_due", "remote_copy", ["kind", "partner", "checked_at"], unique=False
+    )
