@@ -76,6 +76,16 @@ def story_as_json(story: Story, rulebook: Rulebook) -> dict[str, Any]:
             for version in story.tasks
         ],
         "notices": [_notice(notice, story.attempts.get(notice.id, [])) for notice in story.notices],
+        "copies": [_notice(copy, story.attempts.get(copy.id, [])) for copy in story.copies],
+        "partner_servers": [
+            {
+                "partner": trouble.partner,
+                "resource": trouble.reference,
+                "not_taken_by_rule": trouble.rule,
+                "at": trouble.at.isoformat(),
+            }
+            for trouble in story.troubles
+        ],
     }
 
 
@@ -115,6 +125,8 @@ def open_loops_as_json(found: Overview, rulebook: Rulebook) -> dict[str, Any]:
         "notices_pending": found.notices.pending,
         "notices_escalated": found.notices.escalated,
         "notices_late": found.notices.late,
+        "copies_pending": found.copies.pending,
+        "copies_escalated": found.copies.escalated,
         "loops": [_loop(loop, rulebook) for loop in found.loops],
     }
 

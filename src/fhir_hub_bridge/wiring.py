@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fhir_hub_bridge.fhir.packages import EMPTY_LIBRARY, Library, Package, package_of, read_package
 from fhir_hub_bridge.intake.recording import Recording
@@ -17,6 +17,29 @@ from fhir_hub_bridge.settings import Settings, shipped
 from fhir_hub_bridge.store.packages import package_contents
 from fhir_hub_bridge.store.schema import prepare
 from fhir_hub_bridge.store.transaction import Store, open_store
+
+if TYPE_CHECKING:
+    from fhir_hub_bridge.connectors.fhir_reader import FhirReader
+
+
+class OneReader:
+    """The process's reader of partners' servers, made when first asked for: most need none."""
+
+    def __init__(self) -> None:
+        self._made: FhirReader | None = None
+
+    def __call__(self) -> FhirReader:
+        """The reader."""
+        if self._made is None:
+            from fhir_hub_bridge.connectors.fhir_reader import FhirReader
+
+            self._made = FhirReader()
+        return self._made
+
+    async def close(self) -> None:
+        """Close its connections, if there are any."""
+        if self._made is not None:
+            await self._made.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +51,7 @@ class Bridge:
     catalog: Catalog
     clock: Callable[[], datetime]  # aware, UTC
     library: Library = EMPTY_LIBRARY
+    reader: Callable[[], FhirReader] = field(default_factory=OneReader)
 
     def recording(self) -> Recording:
         """A fresh context for one request or one file: its moment and its randomness."""
@@ -79,9 +103,11 @@ async def open_bridge(
     if settings.database_url.startswith("sqlite"):
         settings.data_folder.mkdir(parents=True, exist_ok=True)
     store = await open_store(settings.database_url)
+    reader = OneReader()
     try:
         await prepare(store)
         library = library_of(await store.read(package_contents))
-        yield Bridge(settings, store, catalog, clock, library)
+        yield Bridge(settings, store, catalog, clock, library, reader)
     finally:
+        await reader.close()
         await store.close()

@@ -428,10 +428,13 @@ async def test_a_provider_does_not_close_the_plan_s_task(
     assert (await the_referral(store, task)).referral.closure is None
 
 
-async def test_a_referrer_does_not_close_the_plan_s_task_itself(store: Store, task: str) -> None:
+@pytest.mark.parametrize("status", ["failed", "completed", "on-hold"])
+async def test_a_referrer_only_cancels_the_plan_s_task(
+    store: Store, task: str, status: str
+) -> None:
     with pytest.raises(RuleBroken):
         await provider_says(
-            store, task, caller="clinic", status="cancelled", statusReason=reason("other")
+            store, task, caller="clinic", status=status, statusReason=reason("other")
         )
 
 

@@ -38,6 +38,7 @@ from fhir_hub_bridge.referral.model import (
     Referral,
     ReferralStatus,
     Report,
+    Withdraw,
 )
 from fhir_hub_bridge.referral.notices import notices_owed
 
@@ -74,7 +75,8 @@ ASKED_ANEW = (
     a_report("declined", 1),
     an_assignment(HARBOR, ASSIGNED + timedelta(days=4)),
 )
-acts = st.one_of(decisions, assignments, statuses, closing)
+withdrawals = st.builds(Withdraw, on=days, text=st.sampled_from(["", "Made-up words"]))
+acts = st.one_of(decisions, assignments, statuses, closing, withdrawals)
 # most stories should get somewhere
 stories = st.tuples(
     st.sampled_from([(), ASSIGNED_TO_HARBOR, ASSIGNED_TO_HARBOR[:1], ASKED_ANEW]),

@@ -37,6 +37,12 @@ def hub(context: typer.Context) -> None:
     _run("hub", context.args)
 
 
+@commands.command(context_settings=_PASSED_ON)
+def provider(context: typer.Context) -> None:
+    """A provider with a FHIR server of its own, which is sent copies of referrals."""
+    _run("provider", context.args)
+
+
 def _run(role: str, arguments: list[str]) -> None:
     from fhir_hub_bridge.sandbox.__main__ import main
 

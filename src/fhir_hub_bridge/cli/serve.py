@@ -208,7 +208,10 @@ async def _worker(settings: Settings, *, wanted: bool) -> AsyncIterator[KeptChil
     child = KeptChild(
         this_program("work", STOP_WITH_PARENT),
         # Not on the command line, where every user of the machine could read a password.
-        env={"FHIR_HUB_BRIDGE_DATABASE": settings.database_url},
+        env={
+            "FHIR_HUB_BRIDGE_DATABASE": settings.database_url,
+            "FHIR_HUB_BRIDGE_BASE_URL": settings.base_url,  # what it writes points here, too
+        },
         on_end=ended,
     )
     await child.start()

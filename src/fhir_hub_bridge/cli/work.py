@@ -1,4 +1,4 @@
-"""`work`: what goes on behind the doors, in a process of its own: notices out, receipts in.
+"""`work`: what goes on behind the doors, in a process of its own: notices out, receipts in, looks.
 
 `serve` starts one such process; on PostgreSQL any number may run, on any machine.
 """
@@ -28,34 +28,35 @@ def add_to(app: typer.Typer) -> None:
 def work(
     *,
     only: Annotated[
-        Literal["delivery"] | None,
+        Literal["delivery", "sync"] | None,
         typer.Option(help="This kind of work alone; default: all.", show_default=False),
     ] = None,
     stop_with_parent: StopWithParent = False,
     database: Database = "",
     as_json: AsJson = False,
 ) -> None:
-    """Deliver the notices owed and collect their receipts, until stopped.
+    """Deliver what is owed, collect receipts, look at partners' servers, until stopped.
 
-    SIGTERM or Ctrl-C: what is being sent is finished first.
+    `delivery` is notices, copies and their receipts; `sync` is looking what became of referrals on
+    partners' FHIR servers. SIGTERM or Ctrl-C: what is being sent is finished first.
     """
     from fhir_hub_bridge.logs import set_up_logs
 
     settings = settings_of(database)
     set_up_logs(process="worker")
     if as_json:
-        say_json({"working": [only or "delivery"]})
-    _loop(settings, stop_with_parent=stop_with_parent)
+        say_json({"working": [only] if only else ["delivery", "sync"]})
+    _loop(settings, only=only or "", stop_with_parent=stop_with_parent)
 
 
-def _loop(settings: Settings, *, stop_with_parent: bool) -> None:
+def _loop(settings: Settings, *, only: str, stop_with_parent: bool) -> None:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, stop_with_parent=stop_with_parent))
+        runner.run(_work(settings, only=only, stop_with_parent=stop_with_parent))
 
 
-async def _work(settings: Settings, *, stop_with_parent: bool) -> None:
+async def _work(settings: Settings, *, only: str, stop_with_parent: bool) -> None:
     import structlog
 
     from fhir_hub_bridge.processes import follow_parent, set_on_signals
@@ -70,7 +71,11 @@ async def _work(settings: Settings, *, stop_with_parent: bool) -> None:
     rousing = asyncio.create_task(_rouse(stop, hint))
     async with open_bridge(settings) as bridge:
         log.info("The worker is at work.")
-        await _deliver(bridge, stop=stop, hint=hint)
+        async with asyncio.TaskGroup() as at_work:
+            if only != "sync":
+                at_work.create_task(_deliver(bridge, stop=stop, hint=hint))
+            if only != "delivery":
+                at_work.create_task(_sync(bridge, stop=stop, hint=hint))
     for task in (following, rousing):
         if task is not None:
             task.cancel()
@@ -81,6 +86,14 @@ async def _rouse(stop: asyncio.Event, hint: asyncio.Event) -> None:
     """Delivery may be in a long pause when it is to stop."""
     await stop.wait()
     hint.set()
+
+
+async def _sync(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) -> None:
+    """Look at partners' servers until `stop` is set; what is owed of it is hinted at."""
+    from fhir_hub_bridge.intake.relay import Relay, keep_in_touch
+
+    relay = Relay(bridge.store, bridge.reader(), bridge.recording)
+    await keep_in_touch(relay, stop=stop, changed=hint)
 
 
 async def _deliver(bridge: Bridge, *, stop: asyncio.Event, hint: asyncio.Event) -> None:

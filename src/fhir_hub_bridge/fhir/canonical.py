@@ -28,6 +28,7 @@ TAG_LATE: Final = "late"
 
 # Ours: identifiers.
 REFERRAL_ID: Final = f"{BASE}/id/referral"
+PATIENT_ID: Final = f"{BASE}/id/patient"
 NOTICE_ID: Final = f"{BASE}/id/notice"
 CLR_ID: Final = f"{BASE}/id/clr"
 # A project default: the CIN has no system of its own that our sources know of.

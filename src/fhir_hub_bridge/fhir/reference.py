@@ -101,6 +101,13 @@ def references_in(value: Any) -> Iterator[str]:
 CONDITIONAL: Final = re.compile(r"([A-Z][A-Za-z]{1,63})\?(.+)")
 """A reference by search (`Patient?identifier=...`): its type and its query."""
 
+
+def local_references(resource: Json) -> tuple[str, ...]:
+    """List the relative references in it, `Type/id`, each once, in order."""
+    found = ((text, parse_reference(text)) for text in references_in(resource))
+    return tuple(dict.fromkeys(text for text, parsed in found if parsed and parsed.is_local))
+
+
 _URN_BASES: Final = ("urn:uuid", "urn:oid")
 # `.` and `..` match FHIR's id but not a URL's path segment, so they name nothing.
 _LITERAL: Final = re.compile(

@@ -39,6 +39,7 @@ class FhirWork:
     writes: Writes = field(default_factory=Writes)
     versions: dict[str, int] = field(default_factory=dict)  # written so far, by Type/id
     revived: set[str] = field(default_factory=set)  # those that had been deleted before
+    referral_of: dict[str, str] = field(default_factory=dict)  # whose it was written as, too
     _found: dict[str, Stored | None] = field(default_factory=dict)
 
     def local(self, text: str) -> Reference | None:
@@ -120,6 +121,7 @@ class FhirWork:
             found=found,
         )
         self.versions |= recorded.versions
+        self.referral_of |= dict.fromkeys(recorded.versions, recorded.referral.id)
 
     def told(self, by: Party) -> Told:
         """Who says it now, and where it is written."""

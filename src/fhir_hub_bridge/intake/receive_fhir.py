@@ -9,10 +9,12 @@ Reads in a transaction are the door's to answer, once its writes are stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from fhir_hub_bridge.connectors.fhir_reader import FhirReader
 from fhir_hub_bridge.errors import AlreadyAnswered, Unknown
 from fhir_hub_bridge.fhir.bundle import Entry, EntryResponse, transaction_response
 from fhir_hub_bridge.fhir.codec import Json, parse_json, to_bytes
@@ -30,6 +32,13 @@ from fhir_hub_bridge.intake.fhir_request import (
 )
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, check_writer, cin_systems
 from fhir_hub_bridge.intake.recording import Recording
+from fhir_hub_bridge.intake.referral_fetched import (
+    NONE_FETCHED,
+    Originals,
+    fetch_originals,
+    note_originals,
+)
+from fhir_hub_bridge.intake.request_amended import amend_referral
 from fhir_hub_bridge.intake.task_changed import change_task
 from fhir_hub_bridge.intake.task_posted import (
     answered_before,
@@ -64,24 +73,47 @@ _READS: Final = ("GET", "HEAD")
 __all__ = ["Answered", "Asked", "receive"]
 
 
-async def receive(asked: Asked, *, store: Store, recording: Recording) -> Answered:
+async def receive(
+    asked: Asked,
+    *,
+    store: Store,
+    recording: Recording,
+    reader: Callable[[], FhirReader] | None = None,
+) -> Answered:
     """Store what a client asks for and answer it, or refuse it whole.
+
+    With a `reader` a new Task's focus may be on the server of the partner that sends it.
 
     Raises ResourceRejected (400, 422), RuleBroken (422), VersionConflict (412), Conflict (409),
     Unknown (404), StoreBusy (503); then nothing is stored.
     """
     entries = read_entries(asked, base_url=recording.base_url, library=recording.library)
+    originals = NONE_FETCHED
+    if reader is not None:
+        originals = await fetch_originals(
+            asked,
+            entries,
+            store=store,
+            reader=reader,
+            base_url=recording.base_url,
+            now=recording.now,
+        )
+        asked = replace(asked, caller=asked.caller or originals.partner)
     try:
-        return await store.write(_receive, asked, entries, recording)
+        return await store.write(receive_unit, asked, entries, recording, originals)
     except AlreadyAnswered:  # the same request was stored meanwhile by another worker
-        return await store.write(_receive, asked, entries, recording)
+        return await store.write(receive_unit, asked, entries, recording, originals)
 
 
-def _receive(
-    conn: Connection, asked: Asked, entries: Sequence[Entry], recording: Recording
+def receive_unit(
+    conn: Connection,
+    asked: Asked,
+    entries: Sequence[Entry],
+    recording: Recording,
+    originals: Originals = NONE_FETCHED,
 ) -> Answered:
     """The unit. 1. Same body before?  2. Conditions, ids.  3. Same referral, or same key, before?
-    4. Deletions.  5. Each Task.  6. The rest as sent.  7. Answer."""
+    4. Deletions.  5. Each Task.  6. The rest as sent, or as an amendment.  7. Answer."""
     now, asked_for = recording.now, entries
     before = _answer_before(conn, asked.body_keys(asked_for), now=now)
     if before is not None:
@@ -89,7 +121,7 @@ def _receive(
     entries = settled(conn, entries, base_url=recording.base_url, now=now, in_bundle=not asked.type)
     partners = all_partners(conn)
     work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
-    writes = [entry for entry in entries if entry.method not in _READS]
+    writes = [*(entry for entry in entries if entry.method not in _READS), *originals.entries]
     buckets = buckets_of_entries(
         writes,
         cin_systems=cin_systems(partners),
@@ -125,9 +157,10 @@ def _receive(
     for entry in writes:
         if entry.resource is not None and f"{entry.type}/{entry.id}" not in work.versions:
             _take_as_sent(work, entry, entry.resource)
-    work.writes.flush(conn)
     by_index = {entry.index: entry for entry in (*entries, *writes)}
-    answered = _answer(work, [by_index[index] for index in sorted(by_index)])
+    note_originals(work, originals, [by_index[entry.index] for entry in originals.entries])
+    work.writes.flush(conn)
+    answered = _answer(work, [by_index[index] for index in sorted(e.index for e in entries)])
     kept = FirstAnswer(answered.status, answered.headers, answered.body)
     own = [key for one in names for key in one]
     remember(conn, [*asked.body_keys(asked_for), *keys, *own], kept, now=now)
@@ -170,6 +203,10 @@ def _take_update(work: FhirWork, entry: Entry, *, only: bool) -> None:
 
 def _take_as_sent(work: FhirWork, entry: Entry, body: Json) -> None:
     stored = _before(work, entry)
+    if stored is not None and stored.referral_id:
+        work.writes.flush(work.conn)  # it must find what the entries before it wrote
+        if amend_referral(work, entry, stored):
+            return
     version = stored.version + 1 if stored else 1
     if stored is None and entry.method == "PUT":
         version = _version_after_deletion(work, entry)

@@ -7,7 +7,7 @@ owed with their frozen bytes - all of it or nothing. Before it: `import_file`, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from fhir_hub_bridge.errors import RuleBroken
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.dates import format_instant
+from fhir_hub_bridge.intake.copies_frozen import Copying, copies_owed, freeze_copy
 from fhir_hub_bridge.intake.notices_frozen import Freezing, freeze
 from fhir_hub_bridge.intake.recording import Recording
 from fhir_hub_bridge.mapping.provenance_to_fhir import provenance
@@ -41,10 +42,12 @@ from fhir_hub_bridge.store.referrals import (
     hold_members,
     rows_of,
 )
+from fhir_hub_bridge.store.remote_copies import is_child
 from fhir_hub_bridge.store.resources import (
     NewVersion,
     Stored,
     batches_of,
+    read,
     read_many,
     unstamped,
 )
@@ -62,7 +65,7 @@ class Given:
     """What came with the update as FHIR, with ids already minted."""
 
     resources: tuple[Json, ...] = ()  # new ones, stored as sent
-    edited: Mapping[str, Json] = field(default_factory=dict)  # Task/id -> its sender's new body
+    edited: Mapping[str, Json] = field(default_factory=dict)  # Type/id -> its sender's new body
     ids: ResourceIds = field(default_factory=ResourceIds)  # which of them are the referral's own
     claim_response: str = ""  # `ClaimResponse/id` that came with a decision, sent along or stored
 
@@ -100,8 +103,8 @@ def record_referral(
     transaction. Raises RuleBroken or UnmappedCode: then nothing was written.
 
     For each act: 1. may this party do it?  2. the rules: a new referral and its events; for each
-    event 3. resources and 4. notices owed, their bytes frozen. Then 5. versions, referral, events
-    and notices become rows.
+    event 3. resources, 4. notices owed, 5. copies for providers with a server or folder, their
+    bytes frozen. Then 6. versions, referral, events, notices and copies become rows.
     """
     if found is None:
         found = stored_resources(conn, [stored] if stored else [], given.claim_response)
@@ -126,8 +129,9 @@ def record_referral(
         made = at_work.apply(act, is_second=is_second)
         for event in made:
             as_of = _as_of(at_work.known(), event, made)
-            at_work.translate(event, as_of)
+            written = at_work.translate(event, as_of)
             at_work.owe(event, as_of)
+            at_work.copy(event, as_of, written)
     at_work.keep_edits(given.edited)
     recorded = at_work.finish()
     writes.add(at_work.writes.batches)
@@ -155,6 +159,7 @@ class _AtWork:
     events: list[Event] = field(default_factory=list)
     owed: list[NoticeOwed] = field(default_factory=list)
     not_owed: list[NotOwed] = field(default_factory=list)
+    copied: set[str] = field(default_factory=set)  # Tasks sent to their providers by this update
 
     def apply(self, act: Act, *, is_second: bool | None) -> tuple[Event, ...]:
         """The rules: the referral after this act, and the events it made."""
@@ -178,8 +183,9 @@ class _AtWork:
             raise RuleBroken("no-referral", "There is no referral to record this on.")
         return self.referral
 
-    def translate(self, event: Event, as_of: Referral) -> None:
-        """Put the versions that this event means on the sheet."""
+    def translate(self, event: Event, as_of: Referral) -> set[str]:
+        """Put the versions that this event means on the sheet; what was written, as `Type/id`."""
+        before = len(self.sheet.drafts)
         by = Translating(
             self.recording.rulebook,
             self.recording.now,
@@ -187,6 +193,7 @@ class _AtWork:
             self.claim_response,
         )
         self.ids = translate(as_of, (event,), ids=self.ids, sheet=self.sheet, by=by)
+        return {draft.reference for draft in self.sheet.drafts[before:]}
 
     def owe(self, event: Event, as_of: Referral) -> None:
         """Freeze the notices that this event owes; note the rule where it owes none."""
@@ -210,11 +217,36 @@ class _AtWork:
         self.owed += owed
         self.not_owed += not_owed
 
+    def copy(self, event: Event, as_of: Referral, written: Collection[str]) -> None:
+        """Freeze the copies of providers whose part this event changed."""
+        about = Copying(as_of, event, self.ids, self.partners, self.recording, self.bucket)
+        for owed in copies_owed(about, written):
+            self.last_notice += 1
+            task = owed.copies.task
+            freeze_copy(
+                owed,
+                about,
+                lane=self.last_notice,
+                sheet=self.sheet,
+                patient=self._patient(),
+                is_there=task in self.copied or is_child(self.conn, task),
+                minted=self.minted,
+                writes=self.writes,
+            )
+            self.copied.add(task)
+
+    def _patient(self) -> Json:
+        reference = f"Patient/{self.ids.patient}"
+        if self.sheet.has(reference):
+            return self.sheet.now(reference)
+        return unstamped(read(self.conn, "Patient", self.ids.patient).parsed())
+
     def keep_edits(self, edited: Mapping[str, Json]) -> None:
-        """What a sender changed on its Task besides what the rules own."""
+        """What a sender changed of its own besides what the rules own."""
         for reference, body in edited.items():
             if not self.sheet.is_written(reference):
-                self.sheet.put({**body, "lastModified": format_instant(self.recording.now)})
+                stamp = {"lastModified": format_instant(self.recording.now)}
+                self.sheet.put({**body, **(stamp if body["resourceType"] == "Task" else {})})
 
     def finish(self) -> Recorded:
         """Everything as rows, and what became of the update."""

@@ -14,6 +14,7 @@ from fhir_hub_bridge.fhir.task_states import (
     TARGET,
     can_transition,
     check_transition,
+    legal_path,
     normalised,
 )
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version
@@ -25,9 +26,18 @@ from fhir_hub_bridge.store.resources import Stored, read, unstamped
 
 
 def change_task(
-    work: FhirWork, entry: Entry, incoming: Json, stored: Stored, *, only: bool
+    work: FhirWork,
+    entry: Entry,
+    incoming: Json,
+    stored: Stored,
+    *,
+    only: bool,
+    steps_missed: bool = False,
 ) -> None:
     """Record what this update of a tracked Task says. With `only` all that is new goes with it.
+
+    `steps_missed`: it was seen after several steps, so that any legal path to where it stands will
+    do.
 
     Raises VersionConflict, Conflict for an old copy that would undo something, RuleBroken.
     """
@@ -38,15 +48,20 @@ def change_task(
     before, after = unstamped(stored.parsed()), unstamped(incoming)
     provider = _provider_of(stored.id, referral)
     is_old_copy = _is_old_copy(entry, incoming, stored)
+    roles = _roles(work, provider=provider, referral=referral.referral)
     _check_step(
-        _roles(work, provider=provider, referral=referral.referral),
+        roles,
         old=str(before["status"]),
         new=normalised(str(after["status"])),
         who=str(work.caller.partner or "an unknown party"),
         is_old_copy=is_old_copy,
+        steps_missed=steps_missed,
     )
     _check_new_owner(work, before, after, plan=referral.referral.plan)
-    change = read_change(before, after, provider=provider, reading=work.reading())
+    by_requester = TARGET not in roles
+    change = read_change(
+        before, after, provider=provider, reading=work.reading(), by_requester=by_requester
+    )
     if is_old_copy and _may_undo(change):
         raise _moved_on()
     sent_along = {text for text in references_in(after) if text in work.sent}
@@ -55,7 +70,10 @@ def change_task(
         edited={reference: change.base},
         claim_response=change.claim_response,
     )
-    update = ReferralUpdate(work.told(work.caller), change.acts)
+    # who stands in for a requester without a client of its own says what that one said
+    stands_in = _stands_in(work, referral.referral) and provider is None and by_requester
+    by = referral.referral.requester if stands_in else work.caller
+    update = ReferralUpdate(work.told(by), change.acts)
     work.record(update, referral, given, salt=entry.id or "")
     work.versions.setdefault(reference, stored.version)
 
@@ -90,7 +108,9 @@ def _moved_on() -> Conflict:
     return Conflict("The Task has moved on since this copy of it was read.")
 
 
-def _check_step(roles: list[str], *, old: str, new: str, who: str, is_old_copy: bool) -> None:
+def _check_step(
+    roles: list[str], *, old: str, new: str, who: str, is_old_copy: bool, steps_missed: bool
+) -> None:
     """The caller must stand on a side of this Task; a step must be drawn, and that side's."""
     if not roles:
         raise RuleBroken("wrong-party", f"{who} may not change this Task.", place="Task.status")
@@ -99,6 +119,8 @@ def _check_step(roles: list[str], *, old: str, new: str, who: str, is_old_copy: 
     if new == "entered-in-error":
         message = f"A Task of a referral does not go from {old} to {new}; its loop is closed."
         raise RuleBroken("task-transition", message, place="Task.status")
+    if steps_missed and TARGET in roles and legal_path(old, new):
+        return
     if any(can_transition(old, new, by=role) for role in roles):
         return
     if is_old_copy:
@@ -119,13 +141,15 @@ def _roles(work: FhirWork, *, provider: Party | None, referral: Referral) -> lis
         )
 
     if provider is None:
-        operator = work.caller.partner == work.recording.operator_id
-        stands_in = operator and not referral.requester.partner
-        requester = work.caller if stands_in else referral.requester
+        requester = work.caller if _stands_in(work, referral) else referral.requester
         sides = [(TARGET, referral.plan), (REQUESTER, requester)]
     else:
         sides = [(TARGET, provider), (TARGET, referral.plan), (REQUESTER, referral.plan)]
     return [role for role, party in sides if stands_for(party)]
+
+
+def _stands_in(work: FhirWork, referral: Referral) -> bool:
+    return work.caller.partner == work.recording.operator_id and not referral.requester.partner
 
 
 def _provider_of(task_id: str, stored: StoredReferral) -> Party | None:

@@ -81,6 +81,9 @@ def open_referral(work: FhirWork, entry: Entry, *, stored: Stored | None, only: 
     _check_requester(work, requester)
     status = normalised(str(task["status"]))
     check_transition(NEW, status, by=REQUESTER)
+    if work.local(str(task["focus"]["reference"])) is None:
+        message = "It lies on no server of a partner registered here."
+        raise ResourceRejected(issues=[Issue("Task.focus", message, rule="foreign-reference")])
     refer = read_referral(task, plan=plan, reading=work.reading())
     request = work.resource(str(task["focus"]["reference"])) or {}
     _check_references(work, task, request)

@@ -98,6 +98,10 @@ _IDENTIFIERS = {
         "Bridge Referral Id",
         "The bridge's own id of a request or a Task.",
     ),
+    canonical.PATIENT_ID: (
+        "Bridge Patient Id",
+        "The bridge's own id of a person's record, in the copies that go to providers.",
+    ),
     canonical.NOTICE_ID: ("Bridge Notice Id", "The bridge's id of a notice to a referring entity."),
 }
 
@@ -106,6 +110,7 @@ _PROPERTIES = {
     "confidence": "How firm that is: verified, secondary, inferred, unverified, project-default.",
     "served": "Whether the member received the service.",
     "provider-closes-loop": "Whether a provider's closing closes the loop, or its own part only.",
+    "requester-closes-loop": "Whether a loop closes with it when its referral is taken back.",
     "text-required": "Whether an explanation in words is needed.",
     "task-status": "The Task.status that says it.",
     "valid-from": "First day of use.",

@@ -98,7 +98,8 @@ _TABLES = {
 }
 _ATTRIBUTES = {
     "codes/closure-reason.csv": (
-        *("served", "provider_closes_loop", "text_required", "task_status", "valid_from"),
+        *("served", "provider_closes_loop", "requester_closes_loop"),
+        *("text_required", "task_status", "valid_from"),
     ),
     "codes/authorization-status.csv": (
         *("decided", "authorizes", "reason_required", "closes_with", "task_status", "valid_from"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json, format_instant
@@ -23,6 +24,12 @@ from fhir_hub_bridge.mapping.fhir_to_referral import service_of
 from fhir_hub_bridge.mapping.parties_to_fhir import reference_to
 from fhir_hub_bridge.referral.model import Assign, Member, Referral, ReferralStatus
 from fhir_hub_bridge.referral.rulebook import Rulebook
+
+CARRIED: Final = (
+    *("orderDetail", "supportingInfo", "reasonCode", "reasonReference", "priority", "note"),
+    *("occurrenceDateTime", "occurrencePeriod", "occurrenceTiming", "patientInstruction"),
+)
+"""What of the referrer's request the provider's says as it is: the need and the wishes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +170,6 @@ def provider_request(
 
     The service is the one referred to, in the referrer's codes while they still mean it.
     """
-    service = by.rulebook.service(referral.service)
-    unchanged = service_of(original, by.rulebook) == service.code
-    carried = ("orderDetail", "supportingInfo", "reasonCode", "reasonReference", "priority")
     return _clean(
         {
             "resourceType": "ServiceRequest",
@@ -175,9 +179,8 @@ def provider_request(
             "requisition": {"system": canonical.CLR_ID, "value": referral.clr_id},
             "status": "active",
             "intent": "filler-order",
-            "category": service_category(service),
-            **{k: original[k] for k in carried if k in original},
-            "code": original["code"] if unchanged else service_concept(service),
+            "category": service_category(by.rulebook.service(referral.service)),
+            **_carried(referral, original, by),
             "subject": {"reference": f"Patient/{ids.patient}"},
             "authoredOn": assign.on.isoformat(),
             "requester": reference_to(referral.plan),
@@ -185,6 +188,12 @@ def provider_request(
             "insurance": _insurance(ids),
         }
     )
+
+
+def amended_request(request: Json, referral: Referral, *, original: Json, by: Translating) -> Json:
+    """SR2 as it reads after SR1 was amended: what it carries anew, all else its own."""
+    own = {k: v for k, v in request.items() if k not in CARRIED}
+    return {**own, **_carried(referral, original, by)}
 
 
 def provider_task(
@@ -213,6 +222,15 @@ def provider_task(
         "businessStatus": business_status(ReferralStatus.PENDING, assign.on),
         "priority": parent.get("priority", "routine"),
         "executionPeriod": {"start": assign.on.isoformat()},
+    }
+
+
+def _carried(referral: Referral, original: Json, by: Translating) -> Json:
+    service = by.rulebook.service(referral.service)
+    unchanged = service_of(original, by.rulebook) == service.code
+    return {
+        **{k: original[k] for k in CARRIED if k in original},
+        "code": original["code"] if unchanged else service_concept(service),
     }
 
 

@@ -27,6 +27,7 @@ from fhir_hub_bridge.mapping.referral_resources import (
     AssignmentIds,
     ResourceIds,
     Translating,
+    amended_request,
     coverage,
     patient,
     plan_task,
@@ -38,6 +39,7 @@ from fhir_hub_bridge.mapping.sheet import Sheet
 from fhir_hub_bridge.mapping.status_to_task import task_status
 from fhir_hub_bridge.referral.lifecycle import closes_loop, is_authorized
 from fhir_hub_bridge.referral.model import (
+    Amend,
     Assign,
     Decide,
     Event,
@@ -78,6 +80,8 @@ def translate(
                 if event.moved and event.assignment is not None:
                     copies = ids.of_assignment(event.assignment)
                     _reported(report, copies, ids=ids, sheet=sheet, by=by)
+            case EventKind.REFERRAL_AMENDED, Amend():
+                _amended(referral, ids=ids, sheet=sheet, by=by)
             case EventKind.LOOP_CLOSED, _:
                 _closed(referral, ids=ids, sheet=sheet, by=by)
             case _:
@@ -191,6 +195,20 @@ def _reported_on(copies: AssignmentIds, report: Report, *, sheet: Sheet, by: Tra
     _move(sheet, reference, target, changes, by)
     if target in TERMINAL:
         _end_request(copies.service_request, served=served, sheet=sheet)
+
+
+def _amended(referral: Referral, *, ids: ResourceIds, sheet: Sheet, by: Translating) -> None:
+    """What the sender changed, and each open provider's copy of it; its Task says since when."""
+    for reference in sheet.edited:
+        sheet.put(sheet.now(reference))
+    original = sheet.now(f"ServiceRequest/{ids.service_request}")
+    for copies in ids.assignments:
+        task = sheet.now(f"Task/{copies.task}")
+        if task["status"] in TERMINAL:
+            continue
+        request = sheet.now(f"ServiceRequest/{copies.service_request}")
+        sheet.put(amended_request(request, referral, original=original, by=by))
+        sheet.put({**task, "lastModified": format_instant(by.now)})
 
 
 def _closed(referral: Referral, *, ids: ResourceIds, sheet: Sheet, by: Translating) -> None:

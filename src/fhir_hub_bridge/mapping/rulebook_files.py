@@ -54,8 +54,8 @@ _STATUS_COLUMNS = (
     *("task_status", "valid_from", *_CITED),
 )
 _REASON_COLUMNS = (
-    *("code", "label", "served", "provider_closes_loop", "text_required", "task_status"),
-    *("valid_from", *_CITED),
+    *("code", "label", "served", "provider_closes_loop", "requester_closes_loop"),
+    *("text_required", "task_status", "valid_from", *_CITED),
 )
 _CODE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _HCPCS = re.compile(r"[A-Z]\d{4}", re.ASCII)
@@ -183,6 +183,7 @@ def _reasons(folder: MappingFolder) -> dict[str, ClosureReason]:
             label=row.text("label"),
             served=row.flag("served"),
             provider_closes_loop=row.flag("provider_closes_loop"),
+            requester_closes_loop=row.flag("requester_closes_loop"),
             text_required=row.flag("text_required"),
             task_status=row.choice("task_status", ("completed", "failed", "cancelled")),
             citation=row.citation(),
@@ -191,6 +192,8 @@ def _reasons(folder: MappingFolder) -> dict[str, ClosureReason]:
         if reason.served != (reason.task_status == "completed"):
             row.problem("task_status", "A Task is completed exactly when the member was served.")
         reasons[code] = reason
+    if reasons and sum(reason.requester_closes_loop for reason in reasons.values()) != 1:
+        folder.problem(REASONS, "Not exactly one reason is that of a referral taken back.")
     return reasons
 
 

@@ -18,7 +18,15 @@ from fhir_hub_bridge.mapping.codings import OUTPUT_LABELS, code_in
 from fhir_hub_bridge.mapping.fhir_to_referral import Reading, day_of
 from fhir_hub_bridge.mapping.status_to_task import referral_status
 from fhir_hub_bridge.referral.deadlines import Calendar
-from fhir_hub_bridge.referral.model import Act, Assign, Decide, Party, ReferralStatus, Report
+from fhir_hub_bridge.referral.model import (
+    Act,
+    Assign,
+    Decide,
+    Party,
+    ReferralStatus,
+    Report,
+    Withdraw,
+)
 
 S = ReferralStatus
 
@@ -43,11 +51,17 @@ class TaskChange:
 
 
 def read_change(
-    stored: Json, incoming: Json, *, provider: Party | None, reading: Reading
+    stored: Json,
+    incoming: Json,
+    *,
+    provider: Party | None,
+    reading: Reading,
+    by_requester: bool = False,
 ) -> TaskChange:
     """What a client's update of a tracked Task says.
 
-    `provider` is the assignee of a provider's Task, None for the plan's Task. Raises RuleBroken
+    `provider` is the assignee of a provider's Task, None for the plan's Task. `by_requester`: it
+    stands on that side of it alone, and cancelling is then taking back. Raises RuleBroken
     (`fixed-element`, `status-disagrees`), UnmappedCode and ResourceRejected.
     """
     _check_fixed(stored, incoming)
@@ -56,6 +70,10 @@ def read_change(
         isinstance(act, Decide) and reading.rulebook.authorization_status(act.status).closes_with
         for act in acts
     )
+    if by_requester and provider is None and _step(stored, incoming) == "cancelled":
+        text = str(incoming.get("statusReason", {}).get("text", ""))
+        acts.append(Withdraw(reading.today, text))
+        closed = True
     reported = None if closed else _report(stored, incoming, provider=provider, reading=reading)
     if reported:
         acts.append(reported)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from fhir_hub_bridge.referral.lifecycle import standing
+from fhir_hub_bridge.referral.lifecycle import standing, status_at
 from fhir_hub_bridge.referral.model import (
     Identifier,
     Party,
@@ -58,6 +58,47 @@ def view_of_referring_entity(referral: Referral, rulebook: Rulebook) -> Referrin
         closure_reason=reason.code if reason else "",
         closure_label=reason.label if reason else "",
         closed_on=closure.on if closure else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """What a provider sees of a referral besides its own request, Task and the person.
+
+    Not who referred, nothing of other providers, of the authorization only what it works and bills
+    under.
+    """
+
+    clr_id: str
+    service: str
+    service_label: str
+    assigned_on: date
+    status: ReferralStatus
+    ended: str  # why its part ended without its own word, in words; or ""
+    authorization_number: str
+    authorized_from: date | None
+    authorized_to: date | None
+
+
+def view_of_provider(referral: Referral, number: int, rulebook: Rulebook) -> ProviderView:
+    """The view of the provider of this assignment."""
+    assignment = referral.assignments[number - 1]
+    decision, closure = referral.decision, referral.closure
+    authorizes = decision and rulebook.authorization_status(decision.status).authorizes
+    granted = decision if authorizes else None
+    why = "Assigned to another provider" if assignment.ended == "reassigned" else ""
+    if assignment.ended and closure:
+        why = why or rulebook.closure_reason(closure.reason).label
+    return ProviderView(
+        clr_id=referral.clr_id,
+        service=referral.service,
+        service_label=rulebook.service(referral.service).label,
+        assigned_on=assignment.on,
+        status=status_at(assignment).status,
+        ended=why,
+        authorization_number=granted.number if granted else "",
+        authorized_from=granted.starts_on if granted else None,
+        authorized_to=granted.ends_on if granted else None,
     )
 
 

@@ -26,6 +26,7 @@ from fhir_hub_bridge.referral.assignment import (
 from fhir_hub_bridge.referral.deadlines import local_date
 from fhir_hub_bridge.referral.model import (
     Act,
+    Amend,
     Assign,
     Assignment,
     Closure,
@@ -39,6 +40,7 @@ from fhir_hub_bridge.referral.model import (
     Report,
     StatusEntry,
     Told,
+    Withdraw,
 )
 from fhir_hub_bridge.referral.rulebook import AuthorizationStatus, ClosureReason, Rulebook
 
@@ -126,6 +128,10 @@ def apply(
             return _assign(referral, act, told=told, rulebook=rulebook, last_event=last_event)
         case Report():
             return _report(referral, act, told=told, rulebook=rulebook, last_event=last_event)
+        case Amend():
+            return _amend(referral, act, told=told, last_event=last_event)
+        case Withdraw():
+            return _withdraw(referral, act, told=told, rulebook=rulebook, last_event=last_event)
         case _:
             assert_never(act)
 
@@ -317,6 +323,27 @@ def _with_report(referral: Referral, act: Report, assignment: Assignment | None)
             assignment if a.number == assignment.number else a for a in referral.assignments
         ),
     )
+
+
+def _amend(
+    referral: Referral, act: Amend, *, told: Told, last_event: int
+) -> tuple[Referral, tuple[Event, ...]]:
+    """What is wished changes, where the referral stands does not."""
+    _check_open(referral)
+    event = Event(last_event + 1, EventKind.REFERRAL_AMENDED, act.on, told, act)
+    return referral, (event,)
+
+
+def _withdraw(
+    referral: Referral, act: Withdraw, *, told: Told, rulebook: Rulebook, last_event: int
+) -> tuple[Referral, tuple[Event, ...]]:
+    """The loop closes with the rulebook's reason for it, whoever has the referral by then."""
+    closure = Closure(rulebook.withdrawal_reason().code, act.on, act.text)
+    if referral.closure == closure:
+        return referral, ()
+    _check_open(referral)
+    event = Event(last_event + 1, EventKind.REFERRAL_WITHDRAWN, act.on, told, act)
+    return _close(referral, closure, told=told, ended="withdrawn", after=(event,))
 
 
 def _close(

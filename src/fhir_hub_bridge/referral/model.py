@@ -44,7 +44,9 @@ class EventKind(StrEnum):
     AUTHORIZATION_DECIDED = "authorization-decided"
     PROVIDER_ASSIGNED = "provider-assigned"
     STATUS_REPORTED = "status-reported"
-    LOOP_CLOSED = "loop-closed"  # follows from a decision or a report; never told by itself
+    REFERRAL_AMENDED = "referral-amended"
+    REFERRAL_WITHDRAWN = "referral-withdrawn"
+    LOOP_CLOSED = "loop-closed"  # follows from another event; never told by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,26 @@ class Report:
     plan_code: str = ""
 
 
-Act = Refer | Decide | Assign | Report
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """Who sent the referral changed its wishes: not the person, not the service.
+
+    `changed` names the elements, like `ServiceRequest.priority`; what they hold is in the resource.
+    """
+
+    on: date
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Who made the referral takes it back. The authorization's own history is left as it is."""
+
+    on: date
+    text: str = ""
+
+
+Act = Refer | Decide | Assign | Report | Amend | Withdraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +230,7 @@ class Assignment:
     provider: Party
     on: date
     statuses: tuple[StatusEntry, ...]
-    ended: str = ""  # why the plan took it away: reassigned, plan-closed, authorization
+    ended: str = ""  # why it was taken away: reassigned, plan-closed, authorization, withdrawn
 
 
 @dataclass(frozen=True, slots=True)

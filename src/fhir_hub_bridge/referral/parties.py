@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 from fhir_hub_bridge.errors import RuleBroken
 from fhir_hub_bridge.referral.model import (
     Act,
+    Amend,
     Assign,
     Decide,
     PartnerId,
@@ -17,6 +18,7 @@ from fhir_hub_bridge.referral.model import (
     Refer,
     Referral,
     Report,
+    Withdraw,
 )
 
 PartnerKind = Literal["managed-care-plan", "hub", "provider", "referring-entity"]
@@ -114,11 +116,14 @@ def check_may(
 
     Anyone may refer. Only the plan, or a hub to which it delegated the act, decides and assigns.
     A provider, or a hub acting for it, reports on its own assignment; the plan's side on any, and
-    it alone speaks of a referral without naming a provider.
+    it alone speaks of a referral without naming a provider. Only who made a referral, or a partner
+    acting for it, withdraws it; who may amend what was sent is its sender, whom the door knows.
     """
     if isinstance(act, Assign):
         _check_provides(act.provider, partners)
-    if isinstance(act, Refer) or referral is None or _is_plan(by, referral.plan, partners):
+    if isinstance(act, Refer | Amend) or referral is None:
+        return
+    if not isinstance(act, Withdraw) and _is_plan(by, referral.plan, partners):
         return
     mine = registered(by.partner, partners)
     acts_for = mine.acts_for if mine else ()
@@ -135,6 +140,9 @@ def check_may(
             allowed = for_plan or (
                 provider.is_named and (by.is_same_as(provider) or provider.partner in acts_for)
             )
+        case Withdraw():
+            requester = referral.requester
+            allowed = by.is_same_as(requester) or by == requester or requester.partner in acts_for
         case _:
             assert_never(act)
     if not allowed:

@@ -79,6 +79,7 @@ class ClosureReason:
     label: str
     served: bool
     provider_closes_loop: bool  # else a provider's closing with it ends only its own assignment
+    requester_closes_loop: bool  # the one that a referral is closed with when it is taken back
     text_required: bool
     task_status: str  # completed, failed or cancelled
     citation: Citation
@@ -133,6 +134,10 @@ class Rulebook:
     def closure_reason(self, code: str) -> ClosureReason:
         """The closure reason with this code. Raises UnmappedCode."""
         return _row(self.closure_reasons, code, "closure reason")
+
+    def withdrawal_reason(self) -> ClosureReason:
+        """The reason a loop closes with when its referral is taken back; the rulebook has one."""
+        return next(r for r in self.closure_reasons.values() if r.requester_closes_loop)
 
     def starts_before_decision(self, basis: str) -> bool:
         """Whether this authorization basis lets a provider start before a decision.

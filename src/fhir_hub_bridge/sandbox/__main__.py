@@ -1,4 +1,4 @@
-"""`python -m fhir_hub_bridge.sandbox referring-entity|plan|hub`: one pretend partner, alone.
+"""`python -m fhir_hub_bridge.sandbox PARTNER`: one pretend partner, alone.
 
 Prints `ready http://HOST:PORT` when it listens. Modules are imported late: start is quick.
 `cast` is no partner: it prints the demo's made-up referrals as one JSON document.
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case _:
                 from fhir_hub_bridge.sandbox import referring_entity
 
-                referring_entity.run(**options)
+                referring_entity.run(**options, role=partner)
     except (ValueError, OSError) as error:
         print(f"{partner}: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fhir_hub_bridge.sandbox", description=__doc__)
     roles = parser.add_subparsers(dest="partner_role", required=True)
     roles.add_parser("referring-entity", parents=[shared], help="an EHR with a FHIR server")
+    roles.add_parser("provider", parents=[shared], help="a provider with a FHIR server of its own")
     plan = roles.add_parser("plan", parents=[shared], help="a managed care plan")
     plan.add_argument("--bridge", default="", help="FHIR base of the bridge")
     plan.add_argument("--partner", default="golden-plan", help="who it is to the bridge")

@@ -66,10 +66,15 @@ def run(
     journal: Path | None = None,
     fault: Sequence[str] = (),
     host: str = "127.0.0.1",
+    role: str = "referring-entity",
 ) -> None:
-    """Serve until stopped. Raises FaultSyntaxError, or OSError when the port is taken."""
+    """Serve until stopped. Raises FaultSyntaxError, or OSError when the port is taken.
+
+    As `provider` it is the same server: what it is sent are copies of referrals, and whoever plays
+    the provider moves their Tasks by PUT.
+    """
     faults = Faults(fault)
-    kept = open_journal("referring-entity", journal)
+    kept = open_journal(role, journal)
     made = app(journal=kept, faults=faults, seed=seed)
     serve(made, host=host, port=port, journal=kept, curl=_CURL)
 

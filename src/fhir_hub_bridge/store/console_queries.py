@@ -30,6 +30,7 @@ from fhir_hub_bridge.store.notice_records import (
 from fhir_hub_bridge.store.notice_rows import Attempt
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.referrals import StoredReferral, events_of, load
+from fhir_hub_bridge.store.remote_copies import Trouble, troubles_of
 from fhir_hub_bridge.store.resources import Stored
 from fhir_hub_bridge.store.tables import (
     notice,
@@ -50,7 +51,7 @@ class OpenLoop:
 
     referral: Referral
     held: str
-    due_at: datetime | None  # of the earliest pending notice
+    due_at: datetime | None  # of the earliest pending notice or copy
     due_type: str
     escalated_to: str  # who was given a notice of it, or ""
 
@@ -63,6 +64,7 @@ class Overview:
     loops_closed: int
     listed: int
     notices: NoticeCounts
+    copies: NoticeCounts  # of referrals for providers; no notices
     loops: tuple[OpenLoop, ...]
 
 
@@ -75,8 +77,10 @@ class Story:
     not_owed: Mapping[int, Mapping[str, str]]  # event number -> notice type -> rule
     tasks: tuple[Stored, ...]  # every version of every Task, oldest first
     notices: tuple[NoticeRecord, ...]
-    attempts: Mapping[str, list[Attempt]]  # by notice id
+    copies: tuple[NoticeRecord, ...]  # of the referral for its providers
+    attempts: Mapping[str, list[Attempt]]  # by the id of the notice or copy
     partners: tuple[Partner, ...]
+    troubles: tuple[Trouble, ...] = ()  # with what partners' servers say
 
 
 def overview(conn: Connection, *, now: datetime, limit: int) -> Overview:
@@ -94,6 +98,7 @@ def overview(conn: Connection, *, now: datetime, limit: int) -> Overview:
         loops_closed=by_closed.get(True, 0),
         listed=by_closed.get(False, 0) + conn.execute(untold).scalar_one(),
         notices=count_notices(conn, now=now),
+        copies=count_notices(conn, now=now, copies=True),
         loops=_most_urgent(conn, limit=limit),
     )
 
@@ -102,14 +107,17 @@ def story(conn: Connection, referral_id: str) -> Story:
     """One referral with all that happened. Raises Unknown."""
     stored = load(conn, referral_id)
     notices = notices_of(conn, referral_id)
+    copies = notices_of(conn, referral_id, copies=True)
     return Story(
         stored=stored,
         events=events_of(conn, referral_id),
         not_owed=_not_owed(conn, referral_id),
         tasks=_task_versions(conn, referral_id),
         notices=tuple(notices),
-        attempts=attempts_of(conn, [found.id for found in notices]),
+        copies=tuple(copies),
+        attempts=attempts_of(conn, [found.id for found in (*notices, *copies)]),
         partners=all_partners(conn),
+        troubles=tuple(troubles_of(conn, referral_id)),
     )
 
 

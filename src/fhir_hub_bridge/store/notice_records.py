@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, and_, func, or_, select
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
 from fhir_hub_bridge.store.keys import among
-from fhir_hub_bridge.store.notice_rows import Attempt
+from fhir_hub_bridge.store.notice_rows import COPY, Attempt
 from fhir_hub_bridge.store.tables import notice, notice_attempt
 
 
@@ -82,8 +82,8 @@ class Awaited:
     sha256: str
 
 
-def count_notices(conn: Connection, *, now: datetime) -> NoticeCounts:
-    """How many notices stand where. One statement; late is judged at `now`."""
+def count_notices(conn: Connection, *, now: datetime, copies: bool = False) -> NoticeCounts:
+    """How many notices stand where, or copies for providers. Late is judged at `now`."""
     n = notice.c
     pending = n.state == "pending"
     late = or_(
@@ -98,18 +98,21 @@ def count_notices(conn: Connection, *, now: datetime) -> NoticeCounts:
             func.count().filter(pending),
             func.count().filter(and_(pending, n.escalated_at.is_not(None))),
             func.count().filter(late),
-        ).select_from(notice)
+        )
+        .select_from(notice)
+        .where(n.type == COPY if copies else n.type != COPY)
     ).one()
     return NoticeCounts(*row)
 
 
-def notices_of(conn: Connection, referral_id: str) -> list[NoticeRecord]:
-    """The notices that one referral owed, in the order they go out."""
+def notices_of(conn: Connection, referral_id: str, *, copies: bool = False) -> list[NoticeRecord]:
+    """The notices that one referral owed, or its copies for providers, in the order they go out."""
     query = (
         select(*_RECORD)
         .where(
             notice.c.bucket == bucket_of("Referral", referral_id),
             notice.c.referral_id == referral_id,
+            notice.c.type == COPY if copies else notice.c.type != COPY,
         )
         .order_by(notice.c.lane)
     )

@@ -29,6 +29,10 @@ from fhir_hub_bridge.store.resources import NewVersion, Stored, find, save, unst
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import notice, notice_attempt
 
+COPY: Final = "referral-copy"
+"""The type of a row that is no notice: a provider's copy of a referral, owed by no law of notices
+but delivered like one (docs/decisions/0012)."""
+
 CHANGED: Final = (
     notice.c.bucket,
     notice.c.id,

@@ -83,7 +83,7 @@ referral = Table(
     Column("state", Text, nullable=False),  # model.Referral as JSON; rebuildable from events
     Column("resources", Text, nullable=False),  # mapping.ResourceIds as JSON
     Column("events", Integer, nullable=False),  # number of the last event
-    Column("notices", Integer, nullable=False),  # number of the last notice
+    Column("notices", Integer, nullable=False),  # number of the last notice or copy
     Column("received_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("bucket", "id"),
@@ -221,9 +221,9 @@ notice = Table(
     Column("bucket", Integer, nullable=False),
     Column("id", Text, nullable=False),
     Column("referral_id", Text, nullable=False),
-    Column("lane", Integer, nullable=False),  # place among the referral's notices: 1, 2, 3 ...
+    Column("lane", Integer, nullable=False),  # place among what the referral owes: 1, 2, 3 ...
     Column("recipient", Text, nullable=False),  # partner id, else key of an unregistered party
-    Column("type", Text, nullable=False),
+    Column("type", Text, nullable=False),  # NoticeType, or referral-copy
     Column("event_number", Integer, nullable=False),
     Column("state", Text, nullable=False),  # pending, confirmed or withheld
     Column("rule", Text, nullable=False),  # by which rule it is withheld or escalated, or ""
@@ -260,6 +260,26 @@ Index(
     notice.c.id,
     postgresql_where=notice.c.state == "pending",
     sqlite_where=notice.c.state == "pending",
+)
+
+remote_copy = Table(  # what is here and on a partner's server: which of the two, seen how when
+    "remote_copy",
+    metadata,
+    Column("bucket", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),  # the resource here
+    Column("referral_id", Text, nullable=False),
+    Column("partner", Text, nullable=False),  # whose server
+    Column("kind", Text, nullable=False),  # original, child, or ended
+    Column("url", Text, nullable=False),  # of an original, absolute; "" of a child
+    Column("seen", Text, nullable=False),  # JSON of what was last taken from there
+    Column("refused", Text, nullable=False),  # SHA-256 of what was seen there and not taken, or ""
+    Column("trouble", Text, nullable=False),  # the rule by which that was not taken, or ""
+    Column("checked_at", BigInteger, nullable=False),  # when it was last looked at
+    PrimaryKeyConstraint("bucket", "type", "id"),
+    Index("remote_copy_due", "kind", "partner", "checked_at"),
+    ForeignKeyConstraint(["bucket", "referral_id"], ["referral.bucket", "referral.id"]),
+    info=_kind(ROUTED),
 )
 
 notice_attempt = Table(

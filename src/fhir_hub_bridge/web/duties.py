@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from fhir_hub_bridge.referral.model import NoticeType
 from fhir_hub_bridge.referral.rulebook import Rulebook
 from fhir_hub_bridge.store.console_queries import Story
 from fhir_hub_bridge.store.notice_records import NoticeRecord
+from fhir_hub_bridge.store.notice_rows import COPY
 from fhir_hub_bridge.web import words
 from fhir_hub_bridge.web.marks import Mark, due_mark
 
@@ -35,7 +35,7 @@ def duties(story: Story, rulebook: Rulebook, *, now: datetime) -> list[Duty]:
     return [
         Duty(
             number=notice.lane,
-            title=words.NOTICE[NoticeType(notice.type)],
+            title=words.owed(notice.type),
             recipient=recipient_of(notice, story),
             due_at=notice.due_at,
             source=source_of(notice),
@@ -51,6 +51,8 @@ def duties(story: Story, rulebook: Rulebook, *, now: datetime) -> list[Duty]:
 
 def source_of(notice: NoticeRecord) -> str:
     """Which row of the rulebook set the due moment, and how firm that row is."""
+    if notice.type == COPY:
+        return "project default for copies"
     firm = words.CONFIDENCE.get(notice.confidence, notice.confidence)
     return f"{firm}, row {notice.rulebook_row}"
 

@@ -18,14 +18,14 @@ from fhir_hub_bridge.mapping.referral_to_fhir import ResourceIds
 from fhir_hub_bridge.referral.model import (
     Decide,
     Event,
-    NoticeType,
     ReferralStatus,
     Report,
 )
 from fhir_hub_bridge.referral.rulebook import Rulebook
 from fhir_hub_bridge.store.console_queries import Story
 from fhir_hub_bridge.store.notice_records import NoticeRecord
-from fhir_hub_bridge.store.notice_rows import Attempt
+from fhir_hub_bridge.store.notice_rows import COPY, Attempt
+from fhir_hub_bridge.store.remote_copies import Trouble
 from fhir_hub_bridge.store.resources import Stored
 from fhir_hub_bridge.web import times, words
 from fhir_hub_bridge.web.duties import recipient_of, source_of
@@ -55,7 +55,12 @@ def timeline(story: Story, rulebook: Rulebook) -> list[tuple[str, list[Moment]]]
     moments = [
         *(_said(event, story, rulebook) for event in story.events),
         *(_record(version, story) for version in story.tasks),
-        *(moment for notice in story.notices for moment in _duty(notice, story, rulebook)),
+        *(
+            moment
+            for notice in (*story.notices, *story.copies)
+            for moment in _duty(notice, story, rulebook)
+        ),
+        *(_trouble(trouble, story) for trouble in story.troubles),
     ]
     moments.sort(key=lambda moment: (moment.at, _RANK[moment.kind]))
     return [(day, list(group)) for day, group in groupby(moments, lambda m: times.day(m.at))]
@@ -74,7 +79,7 @@ def _said(event: Event, story: Story, rulebook: Rulebook) -> Moment:
         lines.append("A note came with it; it stays with the plan.")
     lines += [words.FLAG.get(flag, flag) for flag in event.flags]
     for notice, rule in story.not_owed.get(event.number, {}).items():
-        told = words.NOTICE[NoticeType(notice)].lower()
+        told = words.owed(notice).lower()
         lines.append(f"No need to {told}: {words.rule(rule, rulebook)}")
     marks = [Mark("past, told elsewhere")] if event.told.history else []
     if event.flags:
@@ -106,7 +111,7 @@ def _record(version: Stored, story: Story) -> Moment:
 
 
 def _duty(notice: NoticeRecord, story: Story, rulebook: Rulebook) -> Iterator[Moment]:
-    name = f"Notice {notice.lane}"
+    name = f"{'Copy' if notice.type == COPY else 'Notice'} {notice.lane}"
     owed = [
         f"To {recipient_of(notice, story)}, {words.METHOD.get(notice.method, notice.method)}.",
         f"Due {times.moment(notice.due_at)} ({source_of(notice)}).",
@@ -114,7 +119,7 @@ def _duty(notice: NoticeRecord, story: Story, rulebook: Rulebook) -> Iterator[Mo
     withheld = notice.state == "withheld"
     if withheld:
         owed.append(f"Withheld: {words.rule(notice.rule, rulebook)}")
-    title = f"{name}: {words.NOTICE[NoticeType(notice.type)].lower()}"
+    title = f"{name}: {words.owed(notice.type).lower()}"
     marks = (Mark("withheld"),) if withheld else ()
     yield Moment(notice.owed_at, "duty", title, tuple(owed), marks)
     if notice.escalated_at is not None:
@@ -143,6 +148,18 @@ def _duty(notice: NoticeRecord, story: Story, rulebook: Rulebook) -> Iterator[Mo
             (f"SHA-256 of what was sent: {notice.sha256}",),
             (Mark("told", "good"), *((Mark("late", "bad"),) if late else ())),
         )
+
+
+def _trouble(trouble: Trouble, story: Story) -> Moment:
+    names: dict[str, str] = {partner.id: partner.name for partner in story.partners}
+    who = names.get(trouble.partner, trouble.partner)
+    return Moment(
+        trouble.at,
+        "record",
+        f"What the server of {who} says could not be taken",
+        (f"{trouble.reference}: rule {trouble.rule}.",),
+        (Mark("needs a person", "bad"),),
+    )
 
 
 def _try(name: str, number: int, attempt: Attempt) -> Moment:

@@ -8,6 +8,7 @@ from typing import Final
 
 from fhir_hub_bridge.referral import lifecycle
 from fhir_hub_bridge.referral.model import (
+    Amend,
     Assign,
     Decide,
     Event,
@@ -21,6 +22,7 @@ from fhir_hub_bridge.referral.model import (
     Report,
 )
 from fhir_hub_bridge.referral.rulebook import Rulebook
+from fhir_hub_bridge.store.notice_rows import COPY
 
 STANDING: Final[Mapping[ReferralStatus, str]] = MappingProxyType(
     {
@@ -143,6 +145,11 @@ METHOD: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+def owed(type_: str) -> str:
+    """What is to be sent: a notice to the referrer, or a provider's copy."""
+    return "Send the provider its copy" if type_ == COPY else NOTICE[NoticeType(type_)]
+
+
 def standing(value: Referral, rulebook: Rulebook) -> str:
     """Where a referral stands."""
     status = lifecycle.standing(value, rulebook)
@@ -204,6 +211,10 @@ def event(value: Event, rulebook: Rulebook, closed_with: str) -> str:
                 said = f"{said}: {closure(report.reason, rulebook).lower()}"
             who = party(report.provider, "The plan") if report.provider.is_named else "The plan"
             return f"{who}: “{said}”"
+        case EventKind.REFERRAL_AMENDED, Amend():
+            return "The referrer changed what it asks for"
+        case EventKind.REFERRAL_WITHDRAWN, _:
+            return "The referrer took the referral back"
         case EventKind.LOOP_CLOSED, _:
             return f"Loop closed: {closure(closed_with, rulebook).lower()}"
         case _:

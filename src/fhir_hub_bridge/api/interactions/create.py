@@ -25,5 +25,8 @@ async def create(call: Call) -> Response:
         idempotency_key=headers.get("idempotency-key", ""),
         caller=call.caller,
     )
-    written = await receive(asked, store=call.bridge.store, recording=call.bridge.recording())
+    bridge = call.bridge
+    written = await receive(
+        asked, store=bridge.store, recording=bridge.recording(), reader=bridge.reader
+    )
     return written_answer(written, wanted_return(call.request))

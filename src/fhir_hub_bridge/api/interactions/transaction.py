@@ -38,7 +38,10 @@ async def transaction(call: Call) -> Response:
         idempotency_key=call.request.headers.get("idempotency-key", ""),
         caller=call.caller,
     )
-    written = await receive(asked, store=call.bridge.store, recording=call.bridge.recording())
+    bridge = call.bridge
+    written = await receive(
+        asked, store=bridge.store, recording=bridge.recording(), reader=bridge.reader
+    )
     wanted = asked_return(call.request)
     if not reads and wanted in (None, "minimal"):
         return written_answer(written, "representation")
