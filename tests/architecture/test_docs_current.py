@@ -142,6 +142,7 @@ def test_the_tutorial_and_the_readme_work_as_written(tmp_path: Path) -> None:
     assert printed.rstrip().endswith("Example Health Plan 1"), "the README's Python example"
 
 
+@pytest.mark.requirement("refer-3")
 def test_the_walk_with_curl_works_as_written(tmp_path: Path) -> None:
     printed = worked(tutorial_script(TUTORIAL.with_name("fhir-walk.md"), tmp_path))
 

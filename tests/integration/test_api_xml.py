@@ -159,6 +159,7 @@ async def test_update_in_xml_honours_if_match(store: Store, client: httpx.AsyncC
     assert answer.headers["last-modified"]
 
 
+@pytest.mark.requirement("task-5")
 async def test_search_history_and_metadata_are_answered_in_xml(
     store: Store, client: httpx.AsyncClient
 ) -> None:

@@ -71,6 +71,7 @@ async def flags(store: Store, task: str) -> list[tuple[str, ...]]:
     return [event.flags for event in await events(store, await the_referral(store, task))]
 
 
+@pytest.mark.requirement("refer-6")
 async def test_a_provider_s_task_through_all_its_states(
     store: Store, task: str, theirs: str
 ) -> None:
@@ -328,6 +329,7 @@ async def test_an_illegal_step_names_from_to_and_the_rule(
     assert await counts(store) == before
 
 
+@pytest.mark.requirement("refer-9")
 async def test_a_completed_task_means_that_services_were_received(
     store: Store, theirs: str
 ) -> None:
@@ -335,8 +337,11 @@ async def test_a_completed_task_means_that_services_were_received(
 
     await provider_says(store, theirs, status="completed", statusReason={"text": "Done"})
 
-    reason = (await now(store, f"Task/{theirs}"))["statusReason"]
-    assert reason["coding"][0]["code"] == "services-received"
+    task = await now(store, f"Task/{theirs}")
+    assert task["statusReason"]["coding"][0]["code"] == "services-received"
+    assert [output["type"]["coding"][0]["code"] for output in task["output"]] == [
+        "resulting-activity"
+    ]
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

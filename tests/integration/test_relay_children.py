@@ -92,6 +92,7 @@ def _troubles(conn: Connection) -> list[str]:
     return list(conn.execute(select(remote_copy.c.trouble)).scalars())
 
 
+@pytest.mark.requirement("refer-6")
 async def test_a_provider_s_steps_come_up_one_by_one(store: Store, looking: Looking) -> None:
     task = await refer(store)
     theirs = await decide_and_assign(store, task)
@@ -222,6 +223,8 @@ async def test_a_server_that_is_down_is_left_until_the_next_time(
     assert await looking.look() == 1
 
 
+@pytest.mark.requirement("task-11")
+@pytest.mark.requirement("task-12")
 async def test_nobody_is_asked_more_often_than_the_pace_allows(
     store: Store, looking: Looking
 ) -> None:

@@ -683,6 +683,7 @@ async def test_prefer_counts_for_the_entries_of_a_bundle(
 # batch
 
 
+@pytest.mark.requirement("refer-4")
 async def test_each_entry_of_a_batch_stands_alone(client: httpx.AsyncClient) -> None:
     known, old = await created(client, a_person("1")), await created(client, a_person("2"))
     changed = a_person("1", id=known.partition("/")[2], active=True)

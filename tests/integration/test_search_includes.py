@@ -69,6 +69,7 @@ async def client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
         yield open_client
 
 
+@pytest.mark.requirement("task-7")
 async def test_what_is_asked_for_comes_along(client: httpx.AsyncClient) -> None:
     found = {query: included(await asked(client, query)) for query in INCLUDED}
 

@@ -70,6 +70,20 @@ async def test_published_examples_are_stored_and_read_back_equal(client: httpx.A
     assert changed == []
 
 
+@pytest.mark.requirement("conf-9")
+async def test_an_element_that_says_why_it_is_missing_is_kept(client: httpx.AsyncClient) -> None:
+    why = {
+        "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
+        "valueCode": "asked-unknown",
+    }
+    patient = {"resourceType": "Patient", "_birthDate": {"extension": [why]}}
+
+    made = await client.post("/fhir/Patient", json=patient, headers=FHIR_JSON)
+
+    assert made.status_code == 201
+    assert made.json()["_birthDate"] == {"extension": [why]}
+
+
 def test_digits_of_decimals_are_told_apart() -> None:
     assert exactly('{"a": 72.50}') != exactly('{"a": 72.5}')
     assert Decimal("72.50") == Decimal("72.5")

@@ -77,6 +77,7 @@ async def originals(store: Store) -> list[bytes | None]:
 
 
 @pytest.mark.parametrize(("said", "stored"), DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.requirement("refer-5")
 async def test_a_dialect_is_stored_in_today_s_words_and_its_original_kept(
     store: Store, client: httpx.AsyncClient, said: dict[str, Any], stored: dict[str, Any]
 ) -> None:

@@ -145,6 +145,7 @@ def closing(code: str) -> dict[str, Any]:
     return {"coding": [{"system": canonical.CLOSURE_REASON, "code": code}], "text": "Made up"}
 
 
+@pytest.mark.requirement("refer-1")
 def test_a_referral_travels_down_and_its_end_travels_up(stage: Stage, tmp_path: Path) -> None:
     with serving(tmp_path, env=stage.env) as server:
         task = referred(server, 0)
@@ -170,6 +171,7 @@ def test_a_referral_travels_down_and_its_end_travels_up(stage: Stage, tmp_path: 
     assert told(stage.ehr) == ["authorization-decided", "provider-assigned", "loop-closed"]
 
 
+@pytest.mark.requirement("refer-1")
 def test_a_referral_on_the_clinic_s_own_server_is_fetched_amended_and_taken_back(
     stage: Stage, tmp_path: Path
 ) -> None:
