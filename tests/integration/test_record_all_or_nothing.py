@@ -72,7 +72,7 @@ def failing_after(function: Callable[..., Any]) -> Callable[..., Any]:
     return fails
 
 
-@pytest.mark.parametrize("step", ["remember", "_answer"])
+@pytest.mark.parametrize("step", ["remembering", "_answer"])
 async def test_when_the_last_step_fails_nothing_is_stored(
     store: Store, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

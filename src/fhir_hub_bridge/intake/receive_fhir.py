@@ -54,7 +54,7 @@ from fhir_hub_bridge.store.repeats import (
     RepeatKey,
     first_answer,
     forget,
-    remember,
+    remembering,
 )
 from fhir_hub_bridge.store.resources import (
     NewVersion,
@@ -122,6 +122,7 @@ def receive_unit(
     partners = all_partners(conn)
     work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
     writes = [*(entry for entry in entries if entry.method not in _READS), *originals.entries]
+    work.look_ahead(entry.resource for entry in writes if entry.resource)
     buckets = buckets_of_entries(
         writes,
         cin_systems=cin_systems(partners),
@@ -159,11 +160,12 @@ def receive_unit(
             _take_as_sent(work, entry, entry.resource)
     by_index = {entry.index: entry for entry in (*entries, *writes)}
     note_originals(work, originals, [by_index[entry.index] for entry in originals.entries])
-    work.writes.flush(conn)
     answered = _answer(work, [by_index[index] for index in sorted(e.index for e in entries)])
     kept = FirstAnswer(answered.status, answered.headers, answered.body)
     own = [key for one in names for key in one]
-    remember(conn, [*asked.body_keys(asked_for), *keys, *own], kept, now=now)
+    every = [*asked.body_keys(asked_for), *keys, *own]
+    work.writes.add([remembering(conn, every, kept, now=now)])
+    work.writes.flush(conn)
     return answered
 
 
@@ -252,10 +254,16 @@ def _answer(work: FhirWork, entries: Sequence[Entry]) -> Answered:
     if entry.method == "DELETE":
         version = work.versions.get(f"{entry.type}/{entry.id}")
         return Answered(204, b"", {"ETag": f'W/"{version}"'} if version else {})
-    found = read(work.conn, entry.type, str(entry.id))
+    found = _as_it_will_be(work, entry)
     location = f"{work.recording.base_url}/{entry.type}/{entry.id}/_history/{found.version}"
     headers = {"ETag": f'W/"{found.version}"', "Location": location}
     return Answered(201 if _created(work, entry) else 200, found.body, headers)
+
+
+def _as_it_will_be(work: FhirWork, entry: Entry) -> Stored:
+    """The current version once all that waits is stored."""
+    waiting = work.writes.waiting(entry.type, str(entry.id))
+    return waiting or read(work.conn, entry.type, str(entry.id))
 
 
 def _entry_response(work: FhirWork, entry: Entry) -> EntryResponse:
@@ -268,7 +276,7 @@ def _entry_response(work: FhirWork, entry: Entry) -> EntryResponse:
         return EntryResponse("204 No Content", etag=f'W/"{version}"' if version else None)
     at = work.recording.now
     if version is None:
-        found = read(work.conn, entry.type, str(entry.id))
+        found = _as_it_will_be(work, entry)
         version, at = found.version, found.last_updated
     return EntryResponse(
         status="201 Created" if _created(work, entry) else "200 OK",

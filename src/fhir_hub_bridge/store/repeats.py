@@ -10,19 +10,30 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, delete, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, bindparam, delete, or_, select
 
-from fhir_hub_bridge.errors import AlreadyAnswered, RuleBroken
+from fhir_hub_bridge.errors import RuleBroken
 from fhir_hub_bridge.store.buckets import bucket_of_key
 from fhir_hub_bridge.store.instants import to_micros
-from fhir_hub_bridge.store.keys import among
+from fhir_hub_bridge.store.keys import among, among_given, keys_given
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.tables import answered_request
 
 _CONDITION_KEPT = timedelta(days=1)
 
 _HEADERS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
+
+
+# Built once: building a statement costs more than the database takes to answer it.
+_COLUMNS = answered_request.c
+_FIND = select(answered_request).where(
+    among_given([_COLUMNS.bucket, _COLUMNS.key]),
+    or_(_COLUMNS.expires_at.is_(None), _COLUMNS.expires_at >= bindparam("now")),
+)
+_DROP_EXPIRED = delete(answered_request).where(
+    _COLUMNS.bucket.in_(bindparam("buckets", expanding=True)),
+    _COLUMNS.expires_at < bindparam("now"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +66,9 @@ def first_answer(
     """
     if not keys:
         return None
-    columns = answered_request.c
-    query = select(answered_request).where(
-        among([columns.bucket, columns.key], [(bucket_of_key(key.key), key.key) for key in keys]),
-        or_(columns.expires_at.is_(None), columns.expires_at >= to_micros(now)),
-    )
-    row = conn.execute(query).mappings().first()
+    pairs = [(bucket_of_key(key.key), key.key) for key in keys]
+    given = {**keys_given(pairs), "now": to_micros(now)}
+    row = conn.execute(_FIND, given).mappings().first()
     if row is None:
         return None
     if any(key.digest != row["digest"] for key in keys if key.key == row["key"]):
@@ -70,12 +78,12 @@ def first_answer(
     return FirstAnswer(row["status"], headers, bytes(row["body"]))
 
 
-def remember(
+def remembering(
     conn: Connection, keys: Sequence[RepeatKey], answer: FirstAnswer, *, now: datetime
-) -> None:
-    """Keep the answer under these keys, and drop what no longer counts in their buckets.
+) -> Batch:
+    """The rows that keep an answer under these keys; what no longer counts in their buckets goes.
 
-    Raises AlreadyAnswered if another request was faster.
+    Stored by `Writes.flush`, which raises AlreadyAnswered if another request was faster.
     """
     rows = [
         {
@@ -90,15 +98,10 @@ def remember(
         }
         for key in keys
     ]
-    expired = answered_request.c.expires_at < to_micros(now)
     where = sorted({bucket_of_key(key.key) for key in keys})
     if where:  # a few buckets' share at a time
-        in_them = answered_request.c.bucket.in_(where)
-        conn.execute(delete(answered_request).where(in_them, expired))
-    try:
-        insert_all(conn, [Batch(answered_request, rows)])
-    except IntegrityError as error:
-        raise AlreadyAnswered from error
+        conn.execute(_DROP_EXPIRED, {"buckets": where, "now": to_micros(now)})
+    return Batch(answered_request, rows)
 
 
 def forget(conn: Connection, keys: Sequence[RepeatKey]) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import (
     Column,
     Connection,
-    RowMapping,
     Select,
     Table,
     bindparam,
@@ -25,12 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from fhir_hub_bridge.errors import Gone, Unknown, VersionConflict
+from fhir_hub_bridge.errors import AlreadyAnswered, Gone, Unknown, VersionConflict
 from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_bytes
 from fhir_hub_bridge.fhir.search import IndexValues, index_values
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
-from fhir_hub_bridge.store.keys import among
+from fhir_hub_bridge.store.keys import among, among_given, keys_given
 from fhir_hub_bridge.store.rows import Batch, insert_all
 from fhir_hub_bridge.store.search_index import Key, clear_index, index_batches
 from fhir_hub_bridge.store.tables import resource, resource_version
@@ -43,6 +42,7 @@ _KEY = ("bucket", "type", "id")
 # Built once: building a statement costs more than the database takes to answer it.
 _FIND = select(resource).where(*(resource.c[name] == bindparam(name) for name in _KEY))
 _FIND_LOCKED = _FIND.with_for_update()
+_FIND_MANY = select(resource).where(among_given([resource.c[name] for name in _KEY]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,8 @@ def batches_of(versions: Sequence[NewVersion]) -> list[Batch]:
 def insert_versions(conn: Connection, batches: Sequence[Batch]) -> None:
     """`insert_all`, where a version number that is taken becomes a VersionConflict.
 
+    The key of an answer that is taken becomes AlreadyAnswered.
+
     What a resource that was there before is found by is deleted first: the order of pages goes
     with it, and that is another with each version.
     """
@@ -145,6 +147,8 @@ def insert_versions(conn: Connection, batches: Sequence[Batch]) -> None:
     try:
         insert_all(conn, batches)
     except IntegrityError as error:
+        if "answered_request" in str(error.orig):
+            raise AlreadyAnswered from error
         # Two writers of a resource may meet in the rows that it is found by, too.
         if any(table in str(error.orig) for table in ("resource_version", "search_")):
             raise VersionConflict("Another writer stored this version first.") from error
@@ -222,7 +226,7 @@ def read_many(conn: Connection, references: Iterable[tuple[str, str]]) -> dict[s
     keys = [(bucket_of(type_, id_), type_, id_) for type_, id_ in set(references)]
     if not keys:
         return {}
-    rows = conn.execute(select(resource).where(among(_key_columns(resource), keys))).mappings()
+    rows = conn.execute(_FIND_MANY, keys_given(keys)).mappings()
     return {stored.reference: stored for stored in map(stored_of, rows)}
 
 
@@ -275,7 +279,7 @@ def _versions(type_: str, id_: str) -> Select[Any]:
     )
 
 
-def stored_of(row: RowMapping) -> Stored:
+def stored_of(row: Mapping[Any, Any]) -> Stored:
     """A row of `resource` or `resource_version`, or some columns of it."""
     return Stored(
         type=row["type"],
