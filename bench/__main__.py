@@ -12,14 +12,18 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import interactions, notices, rows, starting
+from bench import interactions, many_tasks, notices, rows, starting, validation
 from bench.databases import POSTGRESQL, SQLITE, Databases, databases
 from bench.figures import Figure
 from bench.sizes import FULL, REDUCED, Sizes
 
 OUT = Path(__file__).parent / "out" / "latest.json"
 
-WITHOUT = {"mapping": rows.pure, "help": starting.help_text}
+WITHOUT = {
+    "mapping": rows.pure,
+    "help": starting.help_text,
+    "validation": validation.figures,
+}
 """What needs no database."""
 
 ON_EACH: dict[str, Callable[[Databases, str, Sizes], AsyncIterator[Figure]]] = {
@@ -27,6 +31,7 @@ ON_EACH: dict[str, Callable[[Databases, str, Sizes], AsyncIterator[Figure]]] = {
     "backlog": notices.backlog,
     "latency": notices.latency,
     "http": interactions.interactions,
+    "many": many_tasks.many_tasks,
     "ready": starting.ready,
 }
 """What is measured on each database."""

@@ -82,6 +82,19 @@ GOALS = {
     "transaction of 4 (a referral), p99": Goal("ms", beside="16 connections"),
     "read by id": Goal("requests/s", at_least=5_000, beside=f"Medplum 2,023; {_SHARED}"),
     "search by identifier": Goal("requests/s", at_least=3_000, beside="Medplum 1,426"),
+    "search by owner and status, newest 20": Goal(
+        "requests/s", at_least=1_500, beside="Medplum 690"
+    ),
+    "validate a Task, base R4": Goal("Tasks/s", beside="fhir.resources 2,600"),
+    "validate a Task, base and profile": Goal("Tasks/s", at_least=15_000, beside="one core"),
+    "many Tasks: loaded": Goal("Tasks/s", beside="resource, version and index rows"),
+    "many Tasks: busiest owner, two statuses, newest 50": Goal(
+        "ms", at_most=5, beside="index tables without sort key: 884"
+    ),
+    "many Tasks: a usual owner, newest 20": Goal("ms", at_most=5),
+    "many Tasks: identifier": Goal("ms", at_most=5),
+    "many Tasks: business-status, newest 20": Goal("ms", at_most=5),
+    "many Tasks: a member's": Goal("ms", at_most=5),
     "--help": Goal("s", at_most=0.5),
     "serve ready": Goal("s", at_most=2, beside="Medplum 56 (first start)"),
     "memory of the largest process of the demo": Goal("MiB", at_most=200, beside="Medplum 900"),

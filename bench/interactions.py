@@ -34,6 +34,11 @@ _WRITES: tuple[tuple[str, str, Callable[[int], Iterator[bytes]]], ...] = (
 )
 
 
+_NEWEST = (
+    "/fhir/Task?owner=Organization/somebody-else&status=requested&_sort=-_lastUpdated&_count=20"
+)
+
+
 async def interactions(databases: Databases, kind: str, sizes: Sizes) -> AsyncIterator[Figure]:
     """Creates, transactions, reads and searches on one database, workers left out."""
     settings = await databases.fresh(kind)
@@ -58,6 +63,10 @@ async def interactions(databases: Databases, kind: str, sizes: Sizes) -> AsyncIt
             for number in itertools.cycle(range(sizes.stored))
         )
         yield Figure("search by identifier", await _rate(base, searches, sizes), kind)
+        newest = itertools.repeat(load.get(base, _NEWEST))
+        yield Figure(
+            "search by owner and status, newest 20", await _rate(base, newest, sizes), kind
+        )
 
 
 async def _stored(base: str, count: int) -> list[str]:

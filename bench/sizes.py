@@ -18,6 +18,7 @@ class Sizes:
     told: int = 150
     seconds: float = 2.0  # a load lasts
     stored: int = 2_000  # Tasks to read and search among
+    many: int = 20_000  # Tasks that only the store is asked for
 
 
 FULL = Sizes(
@@ -27,6 +28,7 @@ FULL = Sizes(
     backlog=10_000,
     told=1_000,
     seconds=10.0,
-    stored=50_000,
+    stored=20_000,
+    many=1_000_000,
 )
 REDUCED = Sizes()

@@ -8,13 +8,15 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from bench.figures import Figure
+from bench.sizes import Sizes
 from fhir_hub_bridge.fhir import definitions, inspection_plans, schema_compiler
 from fhir_hub_bridge.fhir.codec import parse_json
 from fhir_hub_bridge.fhir.packages import Library, package_of
@@ -112,6 +114,19 @@ def guides() -> Library:
     folders = [EXAMPLES / "sdohcc-3.0.0/definitions", EXAMPLES / "us-core-7.0.0"]
     files = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*-*.json"))]
     return Library(lambda: [own_guide(), package_of("guides", "0", files)])
+
+
+def figures(_: Sizes) -> Iterator[Figure]:
+    """Base R4 alone, and with the profile that the Task names; median rounds."""
+    library = guides()
+    task = parse_json(orjson.dumps(a_task()))
+    yield Figure("validate a Task, base R4", per_second(lambda: issues_of(task))[1])
+
+    def both() -> None:
+        issues_of(task)
+        profile_issues(task, profiles=declared(task), library=library)
+
+    yield Figure("validate a Task, base and profile", per_second(both)[1])
 
 
 def main() -> None:
