@@ -220,7 +220,7 @@ def interactions() -> str:
     rows = [
         (
             f"`{served.type}`",
-            ", ".join(interaction.code for interaction in served.interactions),
+            ", ".join(dict.fromkeys(interaction.code for interaction in served.interactions)),
             ", ".join(f"`{parameter.name}`" for parameter in served.search_parameters),
         )
         for served in RESOURCES

@@ -197,6 +197,17 @@ async def test_an_update_that_names_the_plan_opens_the_referral(store: Store) ->
     assert (await now(store, f"Task/{task}"))["status"] == "in-progress"
 
 
+async def test_a_draft_opens_nothing_until_it_is_requested(store: Store) -> None:
+    task = await refer(store, task=a_task(status="draft"))
+    before = len(await referrals(store))
+    resource = await now(store, f"Task/{task}")
+
+    await ask(store, put({**resource, "status": "requested"}))
+
+    assert before == 0
+    assert len(await referrals(store)) == 1
+
+
 async def test_the_operator_speaks_for_a_requester_that_is_not_registered(store: Store) -> None:
     stranger = {"display": "Elm Clinic Example"}
     task = await refer(

@@ -484,6 +484,17 @@ async def test_an_old_copy_that_would_undo_a_status_is_a_conflict(
     assert await counts(store) == before
 
 
+async def test_fixed_elements_may_be_written_in_other_words(store: Store, theirs: str) -> None:
+    task = await now(store, f"Task/{theirs}")
+    other = {"requester": {"reference": task["requester"]["reference"], "display": "The plan"}}
+
+    await provider_says(store, theirs, status="accepted", **other)
+
+    after = await now(store, f"Task/{theirs}")
+    assert after["status"] == "accepted"
+    assert after["requester"] == task["requester"]
+
+
 async def test_nothing_of_a_referral_is_entered_in_error(store: Store, task: str) -> None:
     with pytest.raises(RuleBroken):
         await provider_says(store, task, caller="plan", status="entered-in-error")

@@ -117,7 +117,7 @@ def _check_step(
     if old == new:
         return
     if new == "entered-in-error":
-        message = f"A Task of a referral does not go from {old} to {new}; its loop is closed."
+        message = f"A referral is not undone as {new}: its requester takes it back as cancelled."
         raise RuleBroken("task-transition", message, place="Task.status")
     if steps_missed and TARGET in roles and legal_path(old, new):
         return

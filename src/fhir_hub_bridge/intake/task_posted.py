@@ -34,6 +34,8 @@ def opens_referral(work: FhirWork, entry: Entry) -> bool:
     task = entry.resource
     if entry.type != "Task" or task is None or not is_fulfilment(task):
         return False
+    if task.get("status") == "draft":
+        return False  # not asked for yet
     if entry.method == "PUT":
         stored = work.stored(f"Task/{entry.id}")
         if stored is None or stored.referral_id:

@@ -16,6 +16,7 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.task_states import TERMINAL, normalised
 from fhir_hub_bridge.mapping.codings import OUTPUT_LABELS, code_in
 from fhir_hub_bridge.mapping.fhir_to_referral import Reading, day_of
+from fhir_hub_bridge.mapping.fixed_elements import names_the_same
 from fhir_hub_bridge.mapping.status_to_task import referral_status
 from fhir_hub_bridge.referral.deadlines import Calendar
 from fhir_hub_bridge.referral.model import (
@@ -64,7 +65,7 @@ def read_change(
     stands on that side of it alone, and cancelling is then taking back. Raises RuleBroken
     (`fixed-element`, `status-disagrees`), UnmappedCode and ResourceRejected.
     """
-    _check_fixed(stored, incoming)
+    kept = _kept(stored, incoming, reading)
     acts: list[Act] = [] if provider else _plan_acts(stored, incoming, reading)
     closed = any(
         isinstance(act, Decide) and reading.rulebook.authorization_status(act.status).closes_with
@@ -77,7 +78,7 @@ def read_change(
     reported = None if closed else _report(stored, incoming, provider=provider, reading=reading)
     if reported:
         acts.append(reported)
-    base = stored | {k: v for k, v in incoming.items() if k not in OWNED}
+    base = stored | {k: v for k, v in incoming.items() if k not in OWNED} | kept
     step = _step(stored, incoming)
     if step and not (reported or closed):
         # a step that says nothing of the referral (accepted by the plan, on hold, resumed)
@@ -89,10 +90,14 @@ def read_change(
     return TaskChange(tuple(acts), base | ({"output": outputs} if outputs else {}), claim_response)
 
 
-def _check_fixed(stored: Json, incoming: Json) -> None:
-    for name in (*FIXED, *(link for link in LINKS if link in stored)):
-        if incoming.get(name) != stored.get(name):
+def _kept(stored: Json, incoming: Json, reading: Reading) -> Json:
+    """The fixed elements as they are stored; whoever sends them may write them otherwise."""
+    names = (*FIXED, *(link for link in LINKS if link in stored))
+    for name in names:
+        before, after = stored.get(name), incoming.get(name)
+        if not names_the_same(before, after, resource=reading.resource):
             raise RuleBroken("fixed-element", f"Task.{name} does not change.", place=f"Task.{name}")
+    return {name: stored[name] for name in names if name in stored}
 
 
 def _plan_acts(stored: Json, incoming: Json, reading: Reading) -> list[Act]:
