@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -67,7 +68,7 @@ class Bridge:
 
 
 def library_of(packages: Sequence[bytes]) -> Library:
-    """Our own guide, and these packages beside it; read when first asked."""
+    """Our own guide, and these packages beside it; read when first asked or told to."""
 
     def read() -> Iterator[Package]:
         yield own_guide()
@@ -93,9 +94,12 @@ def utc_now() -> datetime:
 
 @asynccontextmanager
 async def open_bridge(
-    settings: Settings, *, clock: Callable[[], datetime] = utc_now
+    settings: Settings, *, clock: Callable[[], datetime] = utc_now, with_packages: bool = True
 ) -> AsyncIterator[Bridge]:
     """The bridge on its database, which is created (SQLite) or must be at head (PostgreSQL).
+
+    `with_packages` reads those that were added, in a thread, which takes seconds for large ones;
+    without, the library holds our own guide alone, for who judges no resource by profiles.
 
     Raises Misconfigured for a bad setting, mapping or schema.
     """
@@ -106,7 +110,9 @@ async def open_bridge(
     reader = OneReader()
     try:
         await prepare(store)
-        library = library_of(await store.read(package_contents))
+        library = library_of(await store.read(package_contents) if with_packages else ())
+        if with_packages:
+            await asyncio.to_thread(library.index)
         yield Bridge(settings, store, catalog, clock, library, reader)
     finally:
         await reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,9 +10,10 @@ import httpx
 import pytest
 from sqlalchemy import Connection, func, select
 from tests.api_client import CLINIC, PLAN, a_bridge, a_client, a_task, keep, register, the_outcome
-from tests.profile_builders import BASE, a_library, a_profile
+from tests.profile_builders import BASE, a_library, a_package, a_profile
 
 from fhir_hub_bridge.api.registry import RESOURCES
+from fhir_hub_bridge.fhir.packages import Library, Package
 from fhir_hub_bridge.store.tables import resource
 from fhir_hub_bridge.store.transaction import Store
 
@@ -208,3 +210,27 @@ async def test_a_write_that_keeps_its_profile_or_names_one_that_is_not_held_is_s
     for body in ({**note, "meta": {"profile": ["urn:unknown"]}}, kept):
         answer = await client.post("/fhir/Communication", json=body, headers=FHIR_JSON)
         assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(("names", "is_large"), [(1, False), (1100, True)])
+async def test_a_large_body_is_judged_in_a_thread_of_its_own(
+    store: Store, names: int, is_large: bool
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def read() -> list[Package]:
+        threads.append(threading.current_thread())
+        return [a_package(a_profile("Patient"))]
+
+    patient = {
+        "resourceType": "Patient",
+        "meta": {"profile": [URL]},
+        "name": [{"text": f"{number} " + "x" * 1000} for number in range(names)],
+    }
+    await register(store, [PLAN, CLINIC])
+    async with a_client(a_bridge(store, library=Library(read))) as client:
+        answer = await client.post("/fhir/Patient", json=patient, headers=FHIR_JSON)
+
+    assert answer.status_code == 201
+    assert len(threads) == 1
+    assert (threads[0] is not threading.current_thread()) == is_large

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 
+import pytest
 from sqlalchemy import Connection
 from tests.api_client import NOON
 from tests.profile_builders import a_profile, an_archive
 
 from fhir_hub_bridge.fhir import canonical
+from fhir_hub_bridge.fhir.packages import Package, read_package
+from fhir_hub_bridge.settings import Settings
 from fhir_hub_bridge.store.packages import (
     StoredPackage,
     all_packages,
@@ -17,7 +22,7 @@ from fhir_hub_bridge.store.packages import (
     put_package,
 )
 from fhir_hub_bridge.store.transaction import Store
-from fhir_hub_bridge.wiring import library_of
+from fhir_hub_bridge.wiring import library_of, open_bridge
 
 OLD = an_archive({"package/p.json": a_profile("Task", version="1.0.0")})
 NEW = an_archive({"package/p.json": a_profile("Task", version="2.0.0")}, version="2.0.0")
@@ -58,6 +63,30 @@ async def test_a_library_holds_the_packages_and_our_own_guide(store: Store) -> N
     assert old is not None
     assert (newest.version, old.version) == ("2.0.0", "1.0.0")
     assert library.resolve(f"{canonical.BASE}/StructureDefinition/clr-referral-task") is not None
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_packages_are_read_in_a_thread_before_the_bridge_is_there_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    settings = Settings(database=f"sqlite:///{tmp_path / 'bridge.sqlite'}")
+    async with open_bridge(settings, with_packages=False) as bridge:
+        await bridge.store.write(_put, "1.0.0", OLD, NOON)
+    threads: list[threading.Thread] = []
+
+    def read(content: bytes) -> Package:
+        threads.append(threading.current_thread())
+        return read_package(content)
+
+    monkeypatch.setattr("fhir_hub_bridge.wiring.read_package", read)
+
+    async with open_bridge(settings, with_packages=wanted) as bridge:
+        read_in = [*threads]
+        held = bridge.library.resolve(a_profile("Task")["url"])
+
+    assert (held is not None) == wanted
+    assert len(read_in) == len(threads) == int(wanted)
+    assert threading.current_thread() not in threads
 
 
 def _put(conn: Connection, version: str, content: bytes, at: datetime) -> StoredPackage:

@@ -46,12 +46,18 @@ def with_bridge(
     *,
     settings: Settings,
     clock: Callable[[], datetime] | None = None,
+    with_packages: bool = False,
 ) -> T:
-    """Open the bridge, do one job, close it; the job's answer. Raises what either raises."""
+    """Open the bridge, do one job, close it; the job's answer. Raises what either raises.
+
+    `with_packages` is for jobs that judge by profiles.
+    """
     from fhir_hub_bridge.wiring import open_bridge, utc_now
 
     async def opened() -> T:
-        async with open_bridge(settings, clock=clock or utc_now) as bridge:
+        async with open_bridge(
+            settings, clock=clock or utc_now, with_packages=with_packages
+        ) as bridge:
             return await job(bridge)
 
     return asyncio.run(opened())

@@ -47,7 +47,7 @@ def validate(
     async def job(bridge: Bridge) -> Library:
         return bridge.library
 
-    library = with_bridge(job, settings=settings_of(database))
+    library = with_bridge(job, settings=settings_of(database), with_packages=True)
     judged = [(file, _judged(body, profile or [], library)) for file, body in bodies]
     bad = [file for file, issues in judged if not is_valid(issues)]
     if as_json:

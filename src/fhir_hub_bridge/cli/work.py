@@ -69,7 +69,7 @@ async def _work(settings: Settings, *, only: str, stop_with_parent: bool) -> Non
         following = asyncio.create_task(follow_parent(hint=hint, gone=stop))
     log = structlog.get_logger()
     rousing = asyncio.create_task(_rouse(stop, hint))
-    async with open_bridge(settings) as bridge:
+    async with open_bridge(settings, with_packages=False) as bridge:
         log.info("The worker is at work.")
         async with asyncio.TaskGroup() as at_work:
             if only != "sync":

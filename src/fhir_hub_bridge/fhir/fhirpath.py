@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final
 
 from fhir_hub_bridge.fhir.codec import Json
@@ -56,6 +57,14 @@ _STUMBLES: Final = (ArithmeticError, AttributeError, LookupError, TypeError, Val
 @lru_cache(maxsize=4096)
 def invariant(expression: str) -> Invariant:
     """Compile an expression once; 2 ms at the first call, 100 more at the very first."""
+    with _ONE_AT_A_TIME:
+        return _invariant(expression)
+
+
+_ONE_AT_A_TIME: Final = Lock()  # antlr4's parsers share what they learn, and do not guard it
+
+
+def _invariant(expression: str) -> Invariant:
     try:
         tree = _parsed(expression)
     except _UNREADABLE:

@@ -78,7 +78,7 @@ class PackageLimits:
 
 
 class Library:
-    """All definitions held, by canonical URL; read at the first question, so that it costs nothing.
+    """All definitions held, by canonical URL; read at the first question, or by `index` before.
 
     `read` gives the packages; where two have the same URL and version, the later one counts.
     """
@@ -89,19 +89,24 @@ class Library:
     def resolve(self, canonical: str, kind: str = "StructureDefinition") -> Definition | None:
         """The definition that `url` (the newest) or `url|version` names; None if it is not held."""
         url, _, version = canonical.partition("#")[0].partition("|")
-        held = self._by_url.get((kind, url), {})
-        if version:
-            return held.get(version)
-        return held[max(held, key=_order)] if held else None
+        return self._by_url.get((kind, url), {}).get(version)
+
+    def index(self) -> None:
+        """Read the packages now, which takes seconds for large ones, and let go of their source."""
+        _ = self._by_url
 
     @cached_property
     def _by_url(self) -> Mapping[tuple[str, str], Mapping[str, Definition]]:
+        """Each version by its name, and the newest by none."""
         found: dict[tuple[str, str], dict[str, Definition]] = {}
         for package in self._read():
             for definition in package.definitions:
                 found.setdefault((definition.type, definition.url), {})[definition.version] = (
                     definition
                 )
+        for versions in found.values():
+            versions[""] = versions[max(versions, key=_order)]
+        self._read = tuple  # it may hold the packed bytes, which nobody needs again
         return found
 
 

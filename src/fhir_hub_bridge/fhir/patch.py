@@ -43,7 +43,7 @@ def patched(resource: Json, operations: Sequence[Json]) -> bytes:
     """The body that a patch makes of a resource, not yet judged; the input stays as it is.
 
     Raises ResourceRejected: `patch-test` for a test that fails, `patch-path` for a place that is
-    not there.
+    not there, `patch-size` for a result that copies too much or is nested too deep to be written.
     """
     document, steps = copy.deepcopy((resource, tuple(operations)))
     copied = 0
@@ -54,11 +54,25 @@ def patched(resource: Json, operations: Sequence[Json]) -> bytes:
             _fail("patch-test", f"The test of operation {number} fails.")
         except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, KeyError):
             _fail("patch-path", f"Operation {number} names a place that is not there.")
+        except RecursionError:
+            _too_deep()
         if operation["op"] == "copy":  # each may double what is there, and takes its time
-            copied += len(to_bytes(document))
+            copied += len(_written(document))
             if copied > DEFAULT_LIMITS.size_bytes:
                 _fail("patch-size", "The patch copies too much.")
-    return to_bytes(document)
+    return _written(document)
+
+
+def _written(document: Any) -> bytes:
+    """The document's JSON; operations can nest it deeper than any body that is read."""
+    try:
+        return to_bytes(document)
+    except (TypeError, RecursionError):
+        _too_deep()
+
+
+def _too_deep() -> NoReturn:
+    _fail("patch-size", "The patch nests the resource too deep.")
 
 
 def _is_operation(row: Any) -> bool:

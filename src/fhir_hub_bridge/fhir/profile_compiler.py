@@ -15,7 +15,7 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.definitions import Element, ElementType, structure, type_names
 from fhir_hub_bridge.fhir.fhirpath import invariant
 from fhir_hub_bridge.fhir.findings import Fault
-from fhir_hub_bridge.fhir.packages import Library
+from fhir_hub_bridge.fhir.packages import Definition, Library
 from fhir_hub_bridge.fhir.profile_elements import (
     CORE,
     ProfiledElement,
@@ -48,20 +48,26 @@ from fhir_hub_bridge.fhir.slicing import matcher_of, url_of
 from fhir_hub_bridge.fhir.value_sets import codes_of
 
 
-@lru_cache(maxsize=512)
 def compiled_profile(canonical: str, library: Library) -> Profile | None:
     """Compile a profile at its first use, a few ms; None if it is not held or not of R4's types.
 
     One that is malformed asks nothing, and says so.
     """
+    held = library.resolve(canonical)
+    return _compiled(held, library) if held else None
+
+
+# By what is held: a client may spell the name of one profile in as many ways as it likes.
+@lru_cache(maxsize=512)
+def _compiled(held: Definition, library: Library) -> Profile | None:
     try:
-        tree = tree_of(canonical, library)
+        tree = tree_of(f"{held.url}|{held.version}", library)
         if tree is None:
             return None
         check = _Compiler(tree.name, library).root_check(tree.root, tree.type)
     except _MALFORMED:
-        what = not_checked(f"the profile {canonical}, which is malformed")
-        return Profile(canonical, canonical, "Resource", Check(), (what,))
+        what = not_checked(f"the profile {held.url}, which is malformed")
+        return Profile(held.url, held.url, "Resource", Check(), (what,))
     left = tuple(not_checked(what) for what in tree.not_checked)
     return Profile(tree.url, tree.name, tree.type, check, left)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.definitions import Element, structure, type_names
-from fhir_hub_bridge.fhir.packages import Library
+from fhir_hub_bridge.fhir.packages import Definition, Library
 
 CORE: Final = "http://hl7.org/fhir/StructureDefinition/"
 
@@ -55,11 +55,15 @@ class Tree:
     not_checked: tuple[str, ...]
 
 
-@lru_cache(maxsize=512)
 def tree_of(canonical: str, library: Library) -> Tree | None:
     """The elements of a profile; None if it is not held or constrains nothing that R4 has."""
     held = library.resolve(canonical)
-    definition = held.parsed() if held else {}
+    return _tree_of(held, library) if held else None
+
+
+@lru_cache(maxsize=512)
+def _tree_of(held: Definition, library: Library) -> Tree | None:
+    definition = held.parsed()
     kind = definition.get("type")
     if kind not in type_names():
         return None
@@ -71,7 +75,7 @@ def tree_of(canonical: str, library: Library) -> Tree | None:
             not_checked.append(f"the slices of slices at {id_}")
             continue
         _place(root, id_).rules = rules
-    name = str(definition.get("name", canonical))
+    name = str(definition.get("name", held.url))
     return Tree(definition["url"], name, str(kind), root, tuple(not_checked))
 
 

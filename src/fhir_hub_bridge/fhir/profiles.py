@@ -16,31 +16,38 @@ from fhir_hub_bridge.fhir.findings import Fault, Finding, issue
 from fhir_hub_bridge.fhir.packages import Library
 from fhir_hub_bridge.fhir.profile_compiler import compiled_profile
 from fhir_hub_bridge.fhir.profile_overlay import Judging, Profile, entries_of, judge_by
+from fhir_hub_bridge.fhir.validation import MAX_ISSUES
 
-_MAX_ISSUES: Final = 50
+MAX_PROFILES: Final = 20
+"""By how many profiles a resource is judged at most; each is looked up and may be compiled."""
 
 
 def declared(resource: Json) -> tuple[str, ...]:
-    """The profiles that a resource names in meta.profile."""
+    """The profiles that a resource names in meta.profile, each once."""
     meta = resource.get("meta")
     named = meta.get("profile") if isinstance(meta, dict) else None
-    return tuple(p for p in named if isinstance(p, str)) if isinstance(named, list) else ()
+    if not isinstance(named, list):
+        return ()
+    return tuple(dict.fromkeys(profile for profile in named if isinstance(profile, str)))
 
 
 def profile_issues(resource: Json, *, profiles: Sequence[str], library: Library) -> list[Issue]:
     """List what keeps a resource that is valid R4 from profiles that are held; others are ignored.
 
-    Errors only, at most 50, each at a FHIRPath expression. No message repeats the data.
+    Errors only, at most 50, each at a FHIRPath expression. No message repeats the data. More than
+    20 profiles are refused (rule `profile-count`).
     """
     if not profiles:
         return []
+    if len(profiles) > MAX_PROFILES:
+        return [_too_many(resource)]
     judging = _judging(resource, {}, library)
     found: list[Finding] = []
     for canonical in profiles:
         profile = compiled_profile(canonical, library)
         if profile is not None:
             found += _found(profile, resource, judging)
-    return _issues(found, resource)[:_MAX_ISSUES]
+    return _issues(found, resource)[:MAX_ISSUES]
 
 
 def judged_in_full(resource: Json, *, profiles: Sequence[str], library: Library) -> list[Issue]:
@@ -52,7 +59,7 @@ def judged_in_full(resource: Json, *, profiles: Sequence[str], library: Library)
     followed.
     """
     issues = _each_note_once(_in_full(resource, profiles, library, {}))
-    return sorted(issues, key=lambda each: _ORDER.index(each.severity))[:_MAX_ISSUES]
+    return sorted(issues, key=lambda each: _ORDER.index(each.severity))[:MAX_ISSUES]
 
 
 _ORDER: Final = ("fatal", "error", "warning", "information")
@@ -61,6 +68,8 @@ _ORDER: Final = ("fatal", "error", "warning", "information")
 def _in_full(
     resource: Json, profiles: Sequence[str], library: Library, entries: Mapping[str, Json]
 ) -> list[Issue]:
+    if len(profiles) > MAX_PROFILES:
+        return [_too_many(resource)]
     is_bundle = resource.get("resourceType") == "Bundle"
     judging = _judging(
         resource, entries_of(resource) if is_bundle else entries, library, is_full=True
@@ -72,11 +81,18 @@ def _in_full(
         if profile is not None:
             found += _found(profile, resource, judging)
         elif canonical in named:
-            found.append(Finding(_NOT_HELD, [named.index(canonical), "profile", "meta"]))
+            at = resource["meta"]["profile"].index(canonical)
+            found.append(Finding(_NOT_HELD, [at, "profile", "meta"]))
     issues = _issues(found, resource)
     if is_bundle:
         issues += _issues_in_entries(resource, library, judging.entries)
     return issues
+
+
+def _too_many(resource: Json) -> Issue:
+    message = f"A resource is judged by at most {MAX_PROFILES} profiles."
+    place = f"{resource.get('resourceType')}.meta.profile"
+    return Issue(place, message, code="too-costly", rule="profile-count")
 
 
 # A canonical that the resource names is its data, so the place alone tells which.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from typing import Any, Final
 
 from fhir_hub_bridge.fhir.codec import Json
@@ -24,6 +24,12 @@ from fhir_hub_bridge.fhir.search_conversions import (
 from fhir_hub_bridge.fhir.search_parameters import ALWAYS_THERE, PARAMETERS, Parameter
 from fhir_hub_bridge.fhir.search_paths import Condition, Path, follow
 from fhir_hub_bridge.fhir.search_values import IndexValues
+
+MAX_ROWS: Final = 2000
+"""How many rows of one kind a resource gets, far above what real ones have."""
+
+MAX_CODINGS: Final = 10
+"""How many codings of a component are combined with those of another."""
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ def index_values(resource: Json, *, bases: Collection[str] = ()) -> IndexValues:
     """Extract what the store indexes; references to our own `bases` become local ones.
 
     References to contained resources are left out. A type that cannot be searched has nothing.
+    What is beyond 2,000 rows of a kind, or of a composite parameter, is not found by its value; of
+    each component of a composite the first 10 codings are.
     """
     kind = resource.get("resourceType", "")
     if kind not in PARAMETERS:
@@ -64,13 +72,12 @@ def index_values(resource: Json, *, bases: Collection[str] = ()) -> IndexValues:
             start = [v for v in value if v is not None] if isinstance(value, list) else [value]
             if found := follow(way.steps, start):
                 way.add(rows, way, found)
-    for row in _composites(kind, resource):
-        rows.tokens[row] = None
+    composites = dict.fromkeys(_composites(kind, resource))
     return IndexValues(
-        tuple(rows.tokens),
-        tuple(rows.references),
-        tuple(rows.dates),
-        tuple(rows.strings),
+        (*islice(rows.tokens, MAX_ROWS), *composites),
+        tuple(islice(rows.references, MAX_ROWS)),
+        tuple(islice(rows.dates, MAX_ROWS)),
+        tuple(islice(rows.strings, MAX_ROWS)),
         **rows.columns,
     )
 
@@ -148,11 +155,14 @@ def _ways(kind: str) -> Mapping[str, tuple[_Way, ...]]:
 
 def _composites(kind: str, resource: Json) -> Iterator[tuple[str, str, str]]:
     for parameter in _composite_parameters(kind):
-        for start in parameter.paths:
-            for element in start.values(resource):
-                spelled = [_spellings(paths, element) for paths in parameter.components]
-                for parts in product(*spelled):
-                    yield parameter.name, "", "$".join(parts)
+        yield from islice(_rows_of_composite(parameter, resource), MAX_ROWS)
+
+
+def _rows_of_composite(parameter: Parameter, resource: Json) -> Iterator[tuple[str, str, str]]:
+    for start in parameter.paths:
+        for element in start.values(resource):
+            for parts in product(*(_spellings(paths, element) for paths in parameter.components)):
+                yield parameter.name, "", "$".join(parts)
 
 
 @cache
@@ -161,12 +171,16 @@ def _composite_parameters(kind: str) -> tuple[Parameter, ...]:
 
 
 def _spellings(paths: tuple[Path, ...], element: Json) -> list[str]:
-    """Each token of a component in both ways it may be asked for."""
+    """Each token of a component in both ways it may be asked for; of the first few tokens only."""
     conversions = CONVERSIONS["token"]
-    return [
-        spelling
+    tokens = (
+        token
         for path in paths
         for value in path.values(element)
-        for system, code in conversions[path.type](value)
+        for token in conversions[path.type](value)
+    )
+    return [
+        spelling
+        for system, code in islice(tokens, MAX_CODINGS)
         for spelling in (f"{system}|{code}", code)
     ]

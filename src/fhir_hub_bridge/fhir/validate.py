@@ -13,8 +13,8 @@ from fhir_hub_bridge.errors import Issue
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.definitions import resource_types
 from fhir_hub_bridge.fhir.packages import Library
-from fhir_hub_bridge.fhir.profiles import declared, judged_in_full
-from fhir_hub_bridge.fhir.validation import issues_of
+from fhir_hub_bridge.fhir.profiles import MAX_PROFILES, declared, judged_in_full
+from fhir_hub_bridge.fhir.validation import MAX_ISSUES, issues_of
 
 _R4_FIRST: Final = Issue(
     "",
@@ -28,17 +28,18 @@ _R4_FIRST: Final = Issue(
 def validated(resource: Json, *, profiles: Sequence[str] = (), library: Library) -> list[Issue]:
     """List everything that can be said of a resource of any R4 type: errors, warnings, notes.
 
-    It is judged by `profiles` and by those that it names. What could not be checked is a note.
+    It is judged by `profiles` and by those that it names, together no more than 20. What could not
+    be checked is a note. At most 50 issues.
     """
     if found := issues_of(resource, types=resource_types()):
-        return [*found, _R4_FIRST]
-    unknown = [profile for profile in profiles if library.resolve(profile) is None]
-    wanted = [*dict.fromkeys((*profiles, *declared(resource)))]
+        return [*found[: MAX_ISSUES - 1], _R4_FIRST]
+    wanted = dict.fromkeys((*profiles, *declared(resource)))
+    unknown: dict[str, None] = {}
+    if len(wanted) <= MAX_PROFILES:  # of more, what is told is that there are too many
+        unknown = dict.fromkeys(p for p in profiles if library.resolve(p) is None)
     held = [profile for profile in wanted if profile not in unknown]
-    return [
-        *(_unknown(profile) for profile in unknown),
-        *judged_in_full(resource, profiles=held, library=library),
-    ]
+    judged = judged_in_full(resource, profiles=held, library=library)
+    return [*map(_unknown, unknown), *judged][:MAX_ISSUES]
 
 
 def _unknown(profile: str) -> Issue:

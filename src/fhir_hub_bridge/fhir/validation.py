@@ -49,7 +49,7 @@ SUPPORTED_TYPES: Final = frozenset(
 )
 """The types that referrals are told in: those of SDOHCC's CoordinationPlatform and our own."""
 
-_MAX_ISSUES: Final = 50
+MAX_ISSUES: Final = 50
 
 
 def issues_of(resource: Json, *, types: Collection[str] = SUPPORTED_TYPES) -> list[Issue]:
@@ -68,4 +68,4 @@ def issues_of(resource: Json, *, types: Collection[str] = SUPPORTED_TYPES) -> li
         # No body that `codec` has read is as deep.
         message = "The resource is nested too deep."
         return [Issue("", message, code="structure", rule="json-depth")]
-    return [*dict.fromkeys(issue(finding, kind) for finding in findings)][:_MAX_ISSUES]
+    return [*dict.fromkeys(issue(finding, kind) for finding in findings)][:MAX_ISSUES]

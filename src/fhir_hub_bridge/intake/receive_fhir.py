@@ -9,6 +9,7 @@ Reads in a transaction are the door's to answer, once its writes are stored.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -69,6 +70,7 @@ from fhir_hub_bridge.store.transaction import Store
 from fhir_hub_bridge.store.unit import Connection
 
 _READS: Final = ("GET", "HEAD")
+_LARGE_BYTES: Final = 1024 * 1024  # of which the judging may take a second
 
 __all__ = ["Answered", "Asked", "receive"]
 
@@ -87,7 +89,7 @@ async def receive(
     Raises ResourceRejected (400, 422), RuleBroken (422), VersionConflict (412), Conflict (409),
     Unknown (404), StoreBusy (503); then nothing is stored.
     """
-    entries = read_entries(asked, base_url=recording.base_url, library=recording.library)
+    entries = await _entries(asked, recording)
     originals = NONE_FETCHED
     if reader is not None:
         originals = await fetch_originals(
@@ -103,6 +105,15 @@ async def receive(
         return await store.write(receive_unit, asked, entries, recording, originals)
     except AlreadyAnswered:  # the same request was stored meanwhile by another worker
         return await store.write(receive_unit, asked, entries, recording, originals)
+
+
+async def _entries(asked: Asked, recording: Recording) -> tuple[Entry, ...]:
+    """The entries, judged; those of a large body in a thread, so that others need not wait."""
+    if len(asked.body) <= _LARGE_BYTES:
+        return read_entries(asked, base_url=recording.base_url, library=recording.library)
+    return await asyncio.to_thread(
+        read_entries, asked, base_url=recording.base_url, library=recording.library
+    )
 
 
 def receive_unit(

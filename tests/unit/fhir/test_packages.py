@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import weakref
 from typing import Any
 
 import pytest
@@ -121,3 +122,19 @@ def test_packages_are_read_at_the_first_question_and_once() -> None:
     library.resolve(PROFILE["url"])
     library.resolve("urn:unknown")
     assert reads == [1]
+
+
+def test_what_packages_were_read_from_is_let_go_of() -> None:
+    class Source:
+        def __call__(self) -> list[Any]:
+            return [a_package(PROFILE)]
+
+    source = Source()
+    held = weakref.ref(source)
+    library = Library(source)
+    del source
+
+    library.index()
+
+    assert held() is None
+    assert library.resolve(PROFILE["url"]) is not None

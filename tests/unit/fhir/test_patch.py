@@ -80,3 +80,19 @@ def test_what_is_no_patch_is_refused(body: bytes) -> None:
         read_patch(body)
 
     assert caught.value.issues[0].code == "structure"
+
+
+def test_what_would_be_nested_deeper_than_can_be_written_is_refused() -> None:
+    below = "/a" * 60
+    value: Any = 1
+    for _ in range(60):
+        value = {"a": value}
+    nesting = [{"op": "add", "path": "/a" + below * n, "value": value} for n in range(20)]
+    copying = {"op": "copy", "from": "/a", "path": "/b"}
+
+    assert refused({}, *nesting) == "patch-size"
+    assert refused({}, *nesting, copying) == "patch-size"
+    assert refused({}, *nesting, *nesting, {"op": "test", "path": "/a", "value": value}) in (
+        "patch-size",
+        "patch-test",
+    )

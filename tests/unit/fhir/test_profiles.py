@@ -17,7 +17,8 @@ from tests.profile_builders import (
 
 from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.packages import Library
-from fhir_hub_bridge.fhir.profiles import judged_in_full, profile_issues
+from fhir_hub_bridge.fhir.profile_compiler import compiled_profile
+from fhir_hub_bridge.fhir.profiles import declared, judged_in_full, profile_issues
 from fhir_hub_bridge.fhir.validate import is_valid, validated
 
 URL = f"{BASE}/StructureDefinition/test"
@@ -568,3 +569,50 @@ def test_profiles_are_judged_only_once_a_resource_is_r4() -> None:
     assert [(i.rule, i.severity) for i in unknown] == [("profile-unknown", "warning")]
     assert is_valid(unknown)
     assert not is_valid(incomplete)
+
+
+def test_more_profiles_than_a_resource_may_name_are_refused_and_none_is_looked_up() -> None:
+    library = a_library(a_profile("Task", {"id": "Task.focus", "min": 1}))
+    task = a_task(meta={"profile": [f"{URL}#{number}" for number in range(21)]})
+    refusal = [("Task.meta.profile", "profile-count", "too-costly")]
+
+    for found in (
+        profile_issues(task, profiles=declared(task), library=library),
+        validated(task, library=library),
+        validated(a_task(), profiles=declared(task), library=library),
+    ):
+        assert [(i.place, i.rule, i.code) for i in found] == refusal
+        assert not is_valid(found)
+
+
+def test_a_profile_named_many_times_is_judged_once() -> None:
+    library = a_library(a_profile("Task", {"id": "Task.focus", "min": 1}))
+    task = a_task(meta={"profile": [URL] * 1000})
+
+    assert declared(task) == (URL,)
+    assert [issue.rule for issue in validated(task, library=library)] == ["profile-cardinality"]
+
+
+def test_a_profile_is_compiled_once_however_its_name_is_spelled() -> None:
+    library = a_library(a_profile("Task"))
+
+    spelled = [compiled_profile(f"{URL}{end}", library) for end in ("", "#1", "#2", "|1.0.0")]
+
+    assert spelled[0] is not None
+    assert all(profile is spelled[0] for profile in spelled)
+    assert compiled_profile("urn:unknown", library) is None
+
+
+def test_no_more_than_fifty_issues_are_told() -> None:
+    library = a_library(a_profile("Task", {"id": "Task.input", "max": "0"}))
+    malformed = a_task(**{f"x{number}": number for number in range(200)})
+    unknown = [f"urn:unknown-{number}" for number in range(19)]
+    entry = {"resource": a_task(meta={"profile": [URL]}, input=[A_NOTE, A_NOTE])}
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [entry] * 60}
+
+    assert len(validated(malformed, library=library)) == 50
+    assert len(found := validated(bundle, profiles=unknown, library=library)) == 50
+    assert not is_valid(found)
+
+
+A_NOTE = {"type": {"text": "Note"}, "valueString": "Note"}

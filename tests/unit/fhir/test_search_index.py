@@ -223,3 +223,42 @@ def test_composite_is_spelled_in_every_way_it_may_be_asked_for() -> None:
 @given(st.text())
 def test_folding_twice_is_folding_once(text: str) -> None:
     assert fold(fold(text)) == fold(text)
+
+
+def test_of_very_many_codings_only_the_first_are_combined() -> None:
+    def codings(letter: str, count: int) -> dict[str, Any]:
+        return {"coding": [{"system": "s", "code": f"{letter}{n}"} for n in range(count)]}
+
+    observation = {
+        "resourceType": "Observation",
+        "code": codings("a", 600),
+        "valueCodeableConcept": codings("b", 600),
+    }
+
+    found = rows_of("code-value-concept", observation)
+
+    assert len(found) == 20 * 20
+    assert ("", "a9$b9") in found
+    assert ("", "a10$b0") not in found
+    assert len(rows_of("code", observation)) >= 600
+
+
+def test_a_resource_gets_no_more_rows_than_any_real_one_needs() -> None:
+    some = {"coding": [{"system": "s", "code": f"c{n}"} for n in range(10)]}
+    part = {"code": some, "valueCodeableConcept": some}
+    observation = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": some,
+        "identifier": [{"value": f"{n}"} for n in range(5000)],
+        "performer": [{"reference": f"Practitioner/{n}"} for n in range(5000)],
+        "component": [
+            {**part, "code": {"coding": [{"code": f"{n}-{m}"} for m in range(10)]}}
+            for n in range(100)
+        ],
+    }
+
+    found = index_values(observation)
+
+    assert len(found.references) == 2000
+    assert len(found.tokens) <= 2000 * 4
