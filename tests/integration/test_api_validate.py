@@ -120,7 +120,7 @@ async def test_what_could_not_be_checked_is_named(client: httpx.AsyncClient) -> 
 async def test_a_profile_that_is_not_held_is_a_warning(client: httpx.AsyncClient) -> None:
     answer = await validate(client, a_task("t1"), "/fhir/Task/$validate?profile=urn:unknown")
 
-    assert told(answer) == [("warning", "profile-unknown")]
+    assert told(answer) == [("error", "profile-unknown")]
 
 
 async def test_a_stored_resource_is_validated_by_its_address(

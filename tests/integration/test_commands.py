@@ -320,7 +320,7 @@ def test_a_package_is_added_listed_and_judged_by(call: Call, tmp_path: Path) -> 
     after = call("validate", file, "--profile", profile["url"], "--json")
     listed = call("packages", "list", "--json")
 
-    assert (before.exit_code, added.exit_code, after.exit_code) == (0, 0, 1)
+    assert (before.exit_code, added.exit_code, after.exit_code) == (1, 0, 1)
     assert "is not held" in before.out
     assert "Added made.up.guide#1.0.0 with 1 definitions." in added.out
     assert "next start" in added.out

@@ -25,6 +25,10 @@ _R4_FIRST: Final = Issue(
 )
 
 
+_R4: Final = "http://hl7.org/fhir/StructureDefinition/"
+_EVERY_TYPE: Final = ("Resource", "DomainResource")
+
+
 def validated(resource: Json, *, profiles: Sequence[str] = (), library: Library) -> list[Issue]:
     """List everything that can be said of a resource of any R4 type: errors, warnings, notes.
 
@@ -33,19 +37,35 @@ def validated(resource: Json, *, profiles: Sequence[str] = (), library: Library)
     """
     if found := issues_of(resource, types=resource_types()):
         return [*found[: MAX_ISSUES - 1], _R4_FIRST]
-    wanted = dict.fromkeys((*profiles, *declared(resource)))
+    kind = str(resource["resourceType"])
+    asked = [profile for profile in profiles if _base_type(profile) is None]
+    others = {base for p in profiles if (base := _base_type(p))} - {kind, *_EVERY_TYPE}
+    wanted = dict.fromkeys((*asked, *declared(resource)))
     unknown: dict[str, None] = {}
     if len(wanted) <= MAX_PROFILES:  # of more, what is told is that there are too many
-        unknown = dict.fromkeys(p for p in profiles if library.resolve(p) is None)
+        unknown = dict.fromkeys(p for p in asked if library.resolve(p) is None)
     held = [profile for profile in wanted if profile not in unknown]
     judged = judged_in_full(resource, profiles=held, library=library)
-    return [*map(_unknown, unknown), *judged][:MAX_ISSUES]
+    wrong = [_other_type(kind, base) for base in sorted(others)]
+    return [*wrong, *map(_unknown, unknown), *judged][:MAX_ISSUES]
+
+
+def _base_type(profile: str) -> str | None:
+    """The type whose official definition a canonical names, judged by already; None for others."""
+    url, _, version = profile.partition("|")
+    name = url.removeprefix(_R4)
+    known = url.startswith(_R4) and (name in resource_types() or name in _EVERY_TYPE)
+    return name if known and version in ("", "4.0.1", "4.0") else None
+
+
+def _other_type(kind: str, base: str) -> Issue:
+    return Issue(kind, f"It is no {base}.", code="structure", rule="profile-type")
 
 
 def _unknown(profile: str) -> Issue:
-    # The caller named it, so that there is nothing to hide.
-    message = f"The profile {profile} is not held, so it was not judged by it."
-    return Issue("", message, code="not-found", rule="profile-unknown", severity="warning")
+    # The caller named it: nothing is hidden, and it must not be taken for met.
+    message = f"The profile {profile} is not held, so it could not be judged by it."
+    return Issue("", message, code="not-found", rule="profile-unknown")
 
 
 def is_valid(issues: Sequence[Issue]) -> bool:

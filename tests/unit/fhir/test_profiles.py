@@ -16,7 +16,7 @@ from tests.profile_builders import (
 )
 
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.fhir.packages import Library
+from fhir_hub_bridge.fhir.packages import EMPTY_LIBRARY, Library
 from fhir_hub_bridge.fhir.profile_compiler import compiled_profile
 from fhir_hub_bridge.fhir.profiles import declared, judged_in_full, profile_issues
 from fhir_hub_bridge.fhir.validate import is_valid, validated
@@ -566,8 +566,8 @@ def test_profiles_are_judged_only_once_a_resource_is_r4() -> None:
 
     assert [issue.rule for issue in malformed] == ["required-code", "not-checked"]
     assert [issue.rule for issue in incomplete] == ["profile-cardinality"]
-    assert [(i.rule, i.severity) for i in unknown] == [("profile-unknown", "warning")]
-    assert is_valid(unknown)
+    assert [(i.rule, i.severity) for i in unknown] == [("profile-unknown", "error")]
+    assert not is_valid(unknown)
     assert not is_valid(incomplete)
 
 
@@ -616,3 +616,21 @@ def test_no_more_than_fifty_issues_are_told() -> None:
 
 
 A_NOTE = {"type": {"text": "Note"}, "valueString": "Note"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("http://hl7.org/fhir/StructureDefinition/Task", []),
+        ("http://hl7.org/fhir/StructureDefinition/Task|4.0.1", []),
+        ("http://hl7.org/fhir/StructureDefinition/DomainResource", []),
+        ("http://hl7.org/fhir/StructureDefinition/Patient", ["profile-type"]),
+        ("http://hl7.org/fhir/StructureDefinition/Task|5.0.0", ["profile-unknown"]),
+    ],
+)
+def test_a_type_s_own_definition_is_a_profile_too(profile: str, told: list[str]) -> None:
+    task = {"resourceType": "Task", "status": "draft", "intent": "order"}
+
+    issues = validated(task, profiles=[profile], library=EMPTY_LIBRARY)
+
+    assert [issue.rule for issue in issues if issue.severity == "error"] == told

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -39,8 +40,9 @@ async def validate(call: Call) -> Response:
         raise HTTPException(400, "There is no resource to validate.")
     if asked.mode == "delete":
         return answer(operation_outcome([]))
-    issues = _misplaced(call, asked, resource) or validated(
-        resource, profiles=asked.profiles, library=call.bridge.library
+    # A large resource takes seconds; others are answered meanwhile.
+    issues = _misplaced(call, asked, resource) or await run_in_threadpool(
+        validated, resource, profiles=asked.profiles, library=call.bridge.library
     )
     return answer(operation_outcome(issues))
 
