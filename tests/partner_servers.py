@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,12 @@ from fhir_hub_bridge.fhir.codec import Json
 
 @dataclass
 class PretendServer(FhirReader):
-    """Resources by base and `Type/id`; a base in `down` does not answer."""
+    """Resources by base and `Type/id`; a base in `down` does not answer; `pause` is seconds per answer."""
 
     held: dict[tuple[str, str], Json] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    pause: float = 0.0
 
     def put(self, base: str, resource: Json) -> None:
         """Hold this version of it."""
@@ -25,6 +27,7 @@ class PretendServer(FhirReader):
     async def get(self, server: str, path: str, query: Mapping[str, str] | None = None) -> Reply:
         """A resource, or those with an identifier."""
         self.asked.append((server, path))
+        await asyncio.sleep(self.pause)
         if server in self.down:
             return NoAnswer("down")
         if query is None:
