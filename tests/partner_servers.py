@@ -13,7 +13,7 @@ from fhir_hub_bridge.fhir.codec import Json
 
 @dataclass
 class PretendServer(FhirReader):
-    """Resources by base and `Type/id`; a base in `down` does not answer; `pause` is seconds per answer."""
+    """Resources by base and `Type/id`; a base in `down` does not answer, others after `pause` s."""
 
     held: dict[tuple[str, str], Json] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
