@@ -166,6 +166,18 @@ async def test_an_amendment_goes_out_and_leaves_the_task_to_the_provider(store: 
     assert amended["ServiceRequest"]["priority"] == "urgent"
 
 
+async def test_the_plan_s_word_on_a_part_that_goes_on_leaves_the_task_to_the_provider(
+    store: Store,
+) -> None:
+    task = await refer(store)
+    theirs = await decide_and_assign(store, task)
+
+    await provider_says(store, theirs, caller="plan", status="accepted")
+
+    _, again = await bundles(store)
+    assert set(again) == {"Patient", "ServiceRequest"}
+
+
 async def test_a_new_telephone_number_goes_out(store: Store) -> None:
     task = await refer(store)
     await decide_and_assign(store, task)
@@ -243,6 +255,34 @@ async def test_the_plan_s_word_on_a_provider_s_part_goes_out_without_its_codes(
     _, ended = await bundles(store)
     assert ended["Task"]["statusReason"]["text"] == "Unable to Reach Member"
     assert "CANARY" not in str(ended)
+
+
+async def test_what_a_request_contains_stays_with_it_and_is_not_pointed_at(store: Store) -> None:
+    request = a_service_request(
+        contained=[
+            {"resourceType": "Condition", "id": "c1", "subject": {"display": "She"}},
+            {"resourceType": "Organization", "id": "o1", "name": "The clinic's desk"},
+        ],
+        reasonReference=[{"reference": "#c1"}],
+        supportingInfo=[
+            {"reference": "#c1", "display": "As told"},
+            {"reference": "https://clinic.example/fhir/Condition/1"},
+        ],
+        note=[{"text": "Ring twice", "authorReference": {"reference": "#o1"}}],
+    )
+    task = await refer(store, request=request)
+    await decide_and_assign(store, task)
+
+    (copy,) = await bundles(store)
+
+    sr2 = resource_ids(await the_referral(store, task)).assignments[0].service_request
+    for resource in (copy["ServiceRequest"], await now(store, f"ServiceRequest/{sr2}")):
+        assert "reasonReference" not in resource
+        assert resource["supportingInfo"] == [
+            {"display": "As told"},
+            {"reference": "https://clinic.example/fhir/Condition/1"},
+        ]
+        assert resource["note"] == [{"text": "Ring twice"}]
 
 
 @pytest.mark.parametrize(
