@@ -441,10 +441,10 @@ async def test_who_cannot_be_told_from_another_on_its_server_is_asked_who_it_is(
     assert refused.value.issues[0].rule == "foreign-reference"
 
 
-async def test_a_server_that_drips_keeps_nobody_waiting(store: Store, sender: Sender) -> None:
+async def test_a_slow_server_keeps_nobody_waiting(store: Store, sender: Sender) -> None:
     asked = Asked("POST", json.dumps(sender.task()).encode(), type="Task")
     recording = sender.recording()
-    sender.server.pause = 0.05
+    sender.server.gates[BASE] = asyncio.Event()
 
     with pytest.raises(ResourceRejected) as refused:
         async with asyncio.timeout(5):
@@ -455,7 +455,7 @@ async def test_a_server_that_drips_keeps_nobody_waiting(store: Store, sender: Se
                 reader=lambda: sender.server,
                 base_url=BASE_URL,
                 now=NOW,
-                within=timedelta(seconds=0.12),
+                within=timedelta(seconds=0.05),
             )
 
     assert refused.value.issues[0].rule == "focus-not-reachable"
@@ -471,3 +471,10 @@ async def test_an_original_that_is_no_fhir_is_left_until_it_is_mended(
     assert await sender.look() == 1  # the person's
 
     assert (await now(store, task["focus"]["reference"]))["meta"]["versionId"] == "1"
+    stored = await the_referral(store, task["id"])
+    for mended, rules in ((False, ["not-r4"]), (True, [])):
+        if mended:
+            sender.holds(sender.request)
+        await sender.look()
+        told = await store.read_snapshot(story, stored.referral.id)
+        assert [t.rule for t in told.troubles] == rules
