@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from tests.builders import (
     CIN,
     CLINIC,
@@ -61,6 +61,16 @@ async def copies(store: Store, task: str) -> list[NoticeRecord]:
 def _bodies(conn: Connection) -> list[bytes]:
     query = select(notice.c.message).where(notice.c.type == "referral-copy")
     return [bytes(b) for b in conn.execute(query.order_by(notice.c.lane)).scalars()]
+
+
+def _all_notices_told(conn: Connection) -> None:
+    told = update(notice).where(notice.c.type != "referral-copy").values(state="confirmed")
+    conn.execute(told)
+
+
+def _copies_due_first(conn: Connection) -> None:
+    copies_ = update(notice).where(notice.c.type == "referral-copy")
+    conn.execute(copies_.values(due_at=1, escalated_to="somebody"))
 
 
 async def bundles(store: Store) -> list[dict[str, Json]]:
@@ -153,6 +163,31 @@ async def test_copies_are_no_notices(store: Store) -> None:
     assert (counted.owed, copied.owed) == (2, 1)
     assert (seen.notices.owed, seen.copies.owed) == (2, 1)
     assert (len(told.notices), len(told.copies)) == (2, 1)
+
+
+async def test_a_loop_whose_referrer_is_told_is_done_with_while_a_copy_is_on_its_way(
+    store: Store,
+) -> None:
+    other = await refer(store, "R-1")
+    await decide_and_assign(store, other)
+    await provider_says(store, other, caller="clinic", status="cancelled")
+    await store.write(_all_notices_told)
+
+    seen = await store.read_snapshot(overview, now=NOW, limit=5)
+
+    assert seen.copies.pending == 2
+    assert (seen.listed, seen.loops) == (0, ())
+
+
+async def test_what_is_due_next_of_a_loop_is_a_notice(store: Store) -> None:
+    task = await refer(store)
+    await decide_and_assign(store, task)
+    await store.write(_copies_due_first)
+
+    (loop,) = (await store.read_snapshot(overview, now=NOW, limit=5)).loops
+
+    first = min(await notices(store, await the_referral(store, task)), key=lambda n: n.due_at)
+    assert (loop.due_at, loop.due_type, loop.escalated_to) == (first.due_at, first.type, "")
 
 
 async def test_an_amendment_goes_out_and_leaves_the_task_to_the_provider(store: Store) -> None:
