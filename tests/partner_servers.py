@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,17 @@ from fhir_hub_bridge.fhir.codec import Json
 
 @dataclass
 class PretendServer(FhirReader):
-    """Resources by base and `Type/id`; a base in `down` does not answer."""
+    """Resources by base and `Type/id`.
+
+    A base in `down` does not answer, one in `gates` not before its gate is open; one in `nonsense`
+    gives this for every search.
+    """
 
     held: dict[tuple[str, str], Json] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    nonsense: dict[str, Json] = field(default_factory=dict)
 
     def put(self, base: str, resource: Json) -> None:
         """Hold this version of it."""
@@ -25,11 +32,15 @@ class PretendServer(FhirReader):
     async def get(self, server: str, path: str, query: Mapping[str, str] | None = None) -> Reply:
         """A resource, or those with an identifier."""
         self.asked.append((server, path))
+        if server in self.gates:
+            await self.gates[server].wait()
         if server in self.down:
             return NoAnswer("down")
         if query is None:
             found = self.held.get((server, path))
             return Found(found) if found is not None else NotFound("HTTP 404", 404)
+        if server in self.nonsense:
+            return Found(self.nonsense[server])
         system, _, value = query["identifier"].partition("|")
         wanted = {"system": system, "value": value}
         entries: list[dict[str, Any]] = [

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from tests.builders import (
     CIN,
     CLINIC,
@@ -61,6 +61,16 @@ async def copies(store: Store, task: str) -> list[NoticeRecord]:
 def _bodies(conn: Connection) -> list[bytes]:
     query = select(notice.c.message).where(notice.c.type == "referral-copy")
     return [bytes(b) for b in conn.execute(query.order_by(notice.c.lane)).scalars()]
+
+
+def _all_notices_told(conn: Connection) -> None:
+    told = update(notice).where(notice.c.type != "referral-copy").values(state="confirmed")
+    conn.execute(told)
+
+
+def _copies_due_first(conn: Connection) -> None:
+    copies_ = update(notice).where(notice.c.type == "referral-copy")
+    conn.execute(copies_.values(due_at=1, escalated_to="somebody"))
 
 
 async def bundles(store: Store) -> list[dict[str, Json]]:
@@ -155,6 +165,31 @@ async def test_copies_are_no_notices(store: Store) -> None:
     assert (len(told.notices), len(told.copies)) == (2, 1)
 
 
+async def test_a_loop_whose_referrer_is_told_is_done_with_while_a_copy_is_on_its_way(
+    store: Store,
+) -> None:
+    other = await refer(store, "R-1")
+    await decide_and_assign(store, other)
+    await provider_says(store, other, caller="clinic", status="cancelled")
+    await store.write(_all_notices_told)
+
+    seen = await store.read_snapshot(overview, now=NOW, limit=5)
+
+    assert seen.copies.pending == 2
+    assert (seen.listed, seen.loops) == (0, ())
+
+
+async def test_what_is_due_next_of_a_loop_is_a_notice(store: Store) -> None:
+    task = await refer(store)
+    await decide_and_assign(store, task)
+    await store.write(_copies_due_first)
+
+    (loop,) = (await store.read_snapshot(overview, now=NOW, limit=5)).loops
+
+    first = min(await notices(store, await the_referral(store, task)), key=lambda n: n.due_at)
+    assert (loop.due_at, loop.due_type, loop.escalated_to) == (first.due_at, first.type, "")
+
+
 async def test_an_amendment_goes_out_and_leaves_the_task_to_the_provider(store: Store) -> None:
     task = await refer(store)
     await decide_and_assign(store, task)
@@ -164,6 +199,18 @@ async def test_an_amendment_goes_out_and_leaves_the_task_to_the_provider(store: 
     _, amended = await bundles(store)
     assert set(amended) == {"Patient", "ServiceRequest"}
     assert amended["ServiceRequest"]["priority"] == "urgent"
+
+
+async def test_the_plan_s_word_on_a_part_that_goes_on_leaves_the_task_to_the_provider(
+    store: Store,
+) -> None:
+    task = await refer(store)
+    theirs = await decide_and_assign(store, task)
+
+    await provider_says(store, theirs, caller="plan", status="accepted")
+
+    _, again = await bundles(store)
+    assert set(again) == {"Patient", "ServiceRequest"}
 
 
 async def test_a_new_telephone_number_goes_out(store: Store) -> None:
@@ -243,6 +290,34 @@ async def test_the_plan_s_word_on_a_provider_s_part_goes_out_without_its_codes(
     _, ended = await bundles(store)
     assert ended["Task"]["statusReason"]["text"] == "Unable to Reach Member"
     assert "CANARY" not in str(ended)
+
+
+async def test_what_a_request_contains_stays_with_it_and_is_not_pointed_at(store: Store) -> None:
+    request = a_service_request(
+        contained=[
+            {"resourceType": "Condition", "id": "c1", "subject": {"display": "She"}},
+            {"resourceType": "Organization", "id": "o1", "name": "The clinic's desk"},
+        ],
+        reasonReference=[{"reference": "#c1"}],
+        supportingInfo=[
+            {"reference": "#c1", "display": "As told"},
+            {"reference": "https://clinic.example/fhir/Condition/1"},
+        ],
+        note=[{"text": "Ring twice", "authorReference": {"reference": "#o1"}}],
+    )
+    task = await refer(store, request=request)
+    await decide_and_assign(store, task)
+
+    (copy,) = await bundles(store)
+
+    sr2 = resource_ids(await the_referral(store, task)).assignments[0].service_request
+    for resource in (copy["ServiceRequest"], await now(store, f"ServiceRequest/{sr2}")):
+        assert "reasonReference" not in resource
+        assert resource["supportingInfo"] == [
+            {"display": "As told"},
+            {"reference": "https://clinic.example/fhir/Condition/1"},
+        ]
+        assert resource["note"] == [{"text": "Ring twice"}]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.builders import CLINIC, NOW, a_partner, a_service_request, a_task, put, register
+from tests.builders import (
+    CIN,
+    CLINIC,
+    NOW,
+    a_partner,
+    a_patient,
+    a_service_request,
+    a_task,
+    put,
+    register,
+)
 from tests.stored_loops import (
     ask,
     counts,
@@ -179,6 +189,33 @@ async def test_a_revoked_request_takes_the_referral_back(store: Store) -> None:
     assert stored.referral.closure.reason == "referral-withdrawn"
     assert (await now(store, f"Task/{theirs}"))["status"] == "cancelled"
     assert (await now(store, f"ServiceRequest/{sr1}"))["status"] == "revoked"
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "is_taken"),
+    [
+        (CIN, "91234567A", False),
+        (CIN, "", False),
+        (CIN, CIN.lower(), True),
+        ("", CIN, True),
+    ],
+    ids=["changed", "taken away", "written otherwise", "added"],
+)
+async def test_nobody_becomes_another_person(
+    store: Store, known: str, told: str, is_taken: bool
+) -> None:
+    task = await refer(store, patient=a_patient(known))
+    id_ = resource_ids(await the_referral(store, task)).patient
+    asked = put({**a_patient(told, birthDate="1980-01-01"), "id": id_}, caller="clinic")
+
+    if is_taken:
+        await ask(store, asked)
+    else:
+        with pytest.raises(RuleBroken) as refused:
+            await ask(store, asked)
+        assert refused.value.rule == "another-person"
+
+    assert ("birthDate" in await now(store, f"Patient/{id_}")) is is_taken
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -34,9 +36,10 @@ from tests.stored_loops import (
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json, parse_json
 from fhir_hub_bridge.intake.recording import Recording
-from fhir_hub_bridge.intake.relay import Relay, look_once
+from fhir_hub_bridge.intake.relay import Relay, keep_in_touch, look_once
 from fhir_hub_bridge.mapping.codings import code_in
 from fhir_hub_bridge.store.console_queries import story
+from fhir_hub_bridge.store.remote_copies import claim
 from fhir_hub_bridge.store.tables import notice, remote_copy
 from fhir_hub_bridge.store.transaction import Store
 from fhir_hub_bridge.web.timeline import timeline
@@ -86,6 +89,11 @@ async def arrived(store: Store, server: PretendServer, base: str = BASE) -> Json
 def _messages(conn: Connection) -> list[bytes]:
     query = select(notice.c.message).where(notice.c.type == "referral-copy")
     return [bytes(body) for body in conn.execute(query.order_by(notice.c.lane)).scalars()]
+
+
+def _in_order(conn: Connection) -> list[str]:
+    c = remote_copy.c
+    return list(conn.execute(select(c.id).order_by(c.checked_at, c.bucket, c.id)).scalars())
 
 
 def _troubles(conn: Connection) -> list[str]:
@@ -221,6 +229,88 @@ async def test_a_server_that_is_down_is_left_until_the_next_time(
     looking.there.down = set()
 
     assert await looking.look() == 1
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it, at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_slow_server_delays_only_its_own_partner(store: Store, looking: Looking) -> None:
+    other = "https://hearth.example/fhir"
+    await register(store, [replace(HEARTH, agreement=an_agreement(endpoint=other))])
+    await decide_and_assign(store, await refer(store, "R-1"))
+    await decide_and_assign(store, await refer(store, "R-2"), "hearth")
+    there = await arrived(store, looking.there, other)
+    looking.there.gates[BASE] = asyncio.Event()
+    stop, changed = asyncio.Event(), asyncio.Event()
+    tick = timedelta(milliseconds=10)
+
+    looks = asyncio.create_task(keep_in_touch(looking.relay, stop=stop, changed=changed, tick=tick))
+    for status in ("accepted", "in-progress"):
+        looking.there.put(other, {**there, "status": status})
+        looking.at += HOUR
+        await until(changed.is_set)
+        changed.clear()
+
+    assert [base for base, _ in looking.there.asked].count(BASE) == 1
+    looking.there.gates[BASE].set()
+    stop.set()
+    await looks
+
+
+async def test_who_is_to_stop_looks_at_no_more_than_it_began(
+    store: Store, looking: Looking
+) -> None:
+    for number in ("R-1", "R-2"):
+        await decide_and_assign(store, await refer(store, number))
+    looking.there.gates[BASE] = asyncio.Event()
+    looking.at += HOUR
+    stop = asyncio.Event()
+
+    looks = asyncio.create_task(keep_in_touch(looking.relay, stop=stop))
+    await until(lambda: bool(looking.there.asked))
+    stop.set()
+    looking.there.gates[BASE].set()
+    await looks
+
+    assert len(looking.there.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "entry", [5, None, "x", {"resource": {}}, [None, {"resource": 5}]], ids=str
+)
+async def test_nonsense_from_one_server_is_no_matter_for_others(
+    store: Store, looking: Looking, entry: Any
+) -> None:
+    other = "https://hearth.example/fhir"
+    await register(store, [replace(HEARTH, agreement=an_agreement(endpoint=other))])
+    await decide_and_assign(store, await refer(store, "R-1"))
+    await decide_and_assign(store, await refer(store, "R-2"), "hearth")
+    there = await arrived(store, looking.there, other)
+    looking.there.put(other, {**there, "status": "accepted"})
+    looking.there.nonsense[BASE] = {"resourceType": "Bundle", "entry": entry}
+
+    assert await looking.look() == 1
+
+
+async def test_ended_ones_in_front_hide_none_behind_them(store: Store) -> None:
+    parts = {}
+    for number in ("R-1", "R-2", "R-3"):
+        task = await refer(store, number)
+        parts[await decide_and_assign(store, task)] = task
+    *ended, last = await store.read(_in_order)
+    for theirs in ended:
+        await provider_says(store, parts[theirs], caller="clinic", status="cancelled")
+
+    when = NOW + HOUR
+    claimed = await store.write(
+        claim, kind="child", partner="harbor", looked_before=when, now=when, limit=1
+    )
+
+    assert [copy.id for copy in claimed] == [last]
 
 
 @pytest.mark.requirement("task-11")

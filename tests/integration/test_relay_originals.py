@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 from tests.builders import (
+    BASE_URL,
     CIN,
     CLINIC,
     HARBOR,
@@ -32,10 +34,11 @@ from tests.stored_loops import counts, decide_and_assign, events, now, the_refer
 from fhir_hub_bridge.errors import ResourceRejected
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.intake.fhir_request import Asked
+from fhir_hub_bridge.intake.fhir_request import Asked, read_entries
 from fhir_hub_bridge.intake.receive_fhir import receive
 from fhir_hub_bridge.intake.record_referral import resource_ids
 from fhir_hub_bridge.intake.recording import Recording
+from fhir_hub_bridge.intake.referral_fetched import fetch_originals
 from fhir_hub_bridge.intake.relay import Relay, look_once
 from fhir_hub_bridge.referral.model import EventKind
 from fhir_hub_bridge.store.console_queries import story
@@ -91,13 +94,16 @@ class Sender:
         meta = {"versionId": "7", "lastUpdated": "2026-11-01T10:00:00Z"}
         self.server.put(BASE, {**resource, "meta": meta})
 
-    async def posts(self, *, caller: str = "", **changes: Any) -> Json:
-        task = a_task(
+    def task(self) -> Json:
+        return a_task(
             focus={"reference": f"{BASE}/ServiceRequest/sr1"},
             requester={"reference": f"{BASE}/PractitionerRole/pr1"},
             **{"for": {"reference": f"{BASE}/Patient/p1"}},
         )
-        asked = Asked("POST", json.dumps({**task, **changes}).encode(), type="Task", caller=caller)
+
+    async def posts(self, *, caller: str = "", **changes: Any) -> Json:
+        body = json.dumps({**self.task(), **changes}).encode()
+        asked = Asked("POST", body, type="Task", caller=caller)
         answered = await receive(
             asked, store=self.store, recording=self.recording(), reader=lambda: self.server
         )
@@ -127,6 +133,10 @@ def sender(store: Store) -> Sender:
 def _kept(conn: Connection) -> dict[str, str]:
     query = select(remote_copy.c.url, remote_copy.c.type).where(remote_copy.c.kind == "original")
     return {row[0]: row[1] for row in conn.execute(query)}
+
+
+def _partners_of_copies(conn: Connection) -> list[str]:
+    return list(conn.execute(select(remote_copy.c.partner)).scalars())
 
 
 async def test_what_a_task_is_about_is_copied_and_its_source_named(
@@ -355,6 +365,102 @@ async def test_a_bundle_may_point_at_its_sender_s_server_too(store: Store, sende
     assert (await the_referral(store, id_)).referral.cin == CIN
 
 
+@pytest.mark.parametrize("focus", [None, {"identifier": {"system": "urn:x", "value": "1"}}])
+async def test_a_task_beside_it_without_a_literal_focus_is_no_matter(
+    store: Store, sender: Sender, focus: Json | None
+) -> None:
+    beside = {**a_task(focus=focus, **{"for": None}), "code": {"text": "Ring her"}}
+    body = a_bundle(("POST Task", TASK, sender.task()), ("POST Task", "", beside))
+
+    answered = await receive(
+        posted(body, caller="clinic"),
+        store=store,
+        recording=sender.recording(),
+        reader=lambda: sender.server,
+    )
+
+    assert len(json.loads(answered.body)["entry"]) == 2
+
+
+@pytest.mark.parametrize("base", [BASE, "https://nobody.example/fhir"])
+async def test_what_a_bundle_brings_along_is_not_fetched_wherever_it_is_at_home(
+    store: Store, sender: Sender, base: str
+) -> None:
+    request = a_service_request(subject={"reference": f"{base}/Patient/p1"})
+    task = a_task(
+        focus={"reference": f"{base}/ServiceRequest/sr1"},
+        **{"for": {"reference": f"{base}/Patient/p1"}},
+    )
+    body = a_bundle(
+        ("POST Patient", f"{base}/Patient/p1", a_patient()),
+        ("POST ServiceRequest", f"{base}/ServiceRequest/sr1", request),
+        ("POST Task", f"{base}/Task/t1", task),
+    )
+
+    answered = await receive(
+        posted(body, caller="clinic"),
+        store=store,
+        recording=sender.recording(),
+        reader=lambda: sender.server,
+    )
+
+    *_, entry = json.loads(answered.body)["entry"]
+    _, id_, *_ = entry["response"]["location"].split("/")
+    assert (await the_referral(store, id_)).referral.cin == CIN
+    assert sender.server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("caller", "requester"),
+    [
+        ("clinic", {"reference": f"{BASE}/PractitionerRole/pr1"}),
+        ("", {"identifier": {"system": canonical.NPI, "value": CLINIC.npi}}),
+    ],
+    ids=["who asks", "who refers"],
+)
+async def test_of_partners_that_share_a_server_it_is_the_sender_s(
+    store: Store, sender: Sender, caller: str, requester: Json
+) -> None:
+    assert CLINIC.agreement is not None
+    await register(store, [replace(HARBOR, agreement=CLINIC.agreement)])
+
+    task = await sender.posts(caller=caller, requester=requester)
+
+    assert (await the_referral(store, task["id"])).referral.requester.partner == CLINIC.id
+    assert set(await store.read(_partners_of_copies)) == {CLINIC.id}
+
+
+async def test_who_cannot_be_told_from_another_on_its_server_is_asked_who_it_is(
+    store: Store, sender: Sender
+) -> None:
+    await register(store, [replace(HARBOR, agreement=CLINIC.agreement)])
+
+    with pytest.raises(ResourceRejected) as refused:
+        await sender.posts()
+
+    assert refused.value.issues[0].rule == "foreign-reference"
+
+
+async def test_a_slow_server_keeps_nobody_waiting(store: Store, sender: Sender) -> None:
+    asked = Asked("POST", json.dumps(sender.task()).encode(), type="Task")
+    recording = sender.recording()
+    sender.server.gates[BASE] = asyncio.Event()
+
+    with pytest.raises(ResourceRejected) as refused:
+        async with asyncio.timeout(5):
+            await fetch_originals(
+                asked,
+                read_entries(asked, base_url=BASE_URL, library=recording.library),
+                store=store,
+                reader=lambda: sender.server,
+                base_url=BASE_URL,
+                now=NOW,
+                within=timedelta(seconds=0.05),
+            )
+
+    assert refused.value.issues[0].rule == "focus-not-reachable"
+
+
 async def test_an_original_that_is_no_fhir_is_left_until_it_is_mended(
     store: Store, sender: Sender
 ) -> None:
@@ -365,3 +471,10 @@ async def test_an_original_that_is_no_fhir_is_left_until_it_is_mended(
     assert await sender.look() == 1  # the person's
 
     assert (await now(store, task["focus"]["reference"]))["meta"]["versionId"] == "1"
+    stored = await the_referral(store, task["id"])
+    for mended, rules in ((False, ["not-r4"]), (True, [])):
+        if mended:
+            sender.holds(sender.request)
+        await sender.look()
+        told = await store.read_snapshot(story, stored.referral.id)
+        assert [t.rule for t in told.troubles] == rules

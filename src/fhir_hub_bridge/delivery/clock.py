@@ -1,4 +1,4 @@
-"""What the passing of time brings about: notices past due get a person, late agreements their due.
+"""What the passing of time brings about: what is past due gets a person, a late agreement its due.
 
 Before it: `intake` recorded notices, and partners joined. After it: `dispatch` sends what can go.
 """
@@ -77,6 +77,6 @@ async def look_once(
     while True:
         found = await store.write(escalate_past_due, to=escalate_to, now=clock(), limit=AT_ONCE)
         if found:
-            log.warning("Notices are past due.", notices=found)
+            log.warning("Notices or providers' copies are past due.", count=found)
         if found < AT_ONCE:
             return

@@ -108,6 +108,15 @@ def local_references(resource: Json) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text, parsed in found if parsed and parsed.is_local))
 
 
+def without_contained(resource: Json) -> Json:
+    """Drop the references to contained resources, for what is carried on without `contained`.
+
+    What a Reference says besides (display, identifier) stays; one that says nothing more goes.
+    """
+    kept: Json = _without_contained(resource)
+    return kept
+
+
 _URN_BASES: Final = ("urn:uuid", "urn:oid")
 # `.` and `..` match FHIR's id but not a URL's path segment, so they name nothing.
 _LITERAL: Final = re.compile(
@@ -131,3 +140,19 @@ def _rewrite(value: Any, key: str, mapping: Mapping[str, str]) -> Any:
     if key == "div" and "urn:" in value:
         return _LINK.sub(lambda link: mapping.get(link[0], link[0]), value)
     return value
+
+
+def _without_contained(value: Any) -> Any:
+    """The same, or None where nothing is left."""
+    if isinstance(value, list):
+        return [kept for item in value if (kept := _without_contained(item)) is not None] or None
+    if not isinstance(value, dict):
+        return value
+    kept = {
+        name: less
+        for name, child in value.items()
+        if not (name == "reference" and isinstance(child, str) and child.startswith("#"))
+        and (less := _without_contained(child)) is not None
+    }
+    is_hollow = len(kept) < len(value) and kept.keys() <= {"id", "type", "url"}
+    return None if is_hollow else kept

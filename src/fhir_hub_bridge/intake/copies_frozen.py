@@ -23,7 +23,7 @@ from fhir_hub_bridge.mapping.sheet import Sheet
 from fhir_hub_bridge.mapping.task_from_partner import what_it_says
 from fhir_hub_bridge.referral.deadlines import due_at, local_date
 from fhir_hub_bridge.referral.disclosure import view_of_provider
-from fhir_hub_bridge.referral.model import Event, EventKind, Party, Referral
+from fhir_hub_bridge.referral.model import Event, Party, Referral
 from fhir_hub_bridge.referral.parties import Agreement, Partner, recognise, registered
 from fhir_hub_bridge.store.instants import to_micros
 from fhir_hub_bridge.store.notice_rows import COPY
@@ -92,13 +92,12 @@ def freeze_copy(
 ) -> None:
     """Put the row with its message on the writes.
 
-    `is_there`: the provider was sent this Task before. Then an amendment leaves the Task alone: it
-    is the provider's to move, and may stand further there than here.
+    `is_there`: the provider was sent this Task before. Then it is left alone until it ends: it is
+    the provider's to move, and may stand further there than here.
     """
     recording, copies = about.recording, owed.copies
     task = sheet.now(f"Task/{copies.task}")
     ended = task["status"] in TERMINAL
-    amended = about.event.kind is EventKind.REFERRAL_AMENDED
     content = CopyContent(
         id=minted(about.bucket),
         change=_change(is_there=is_there, ended=ended),
@@ -109,7 +108,7 @@ def freeze_copy(
         plan=_full(about.referral.plan, about.partners),
         provider=owed.partner.party,
         cin_systems=frozenset(p.cin_system for p in about.partners if p.cin_system),
-        with_task=not (is_there and amended),
+        with_task=not is_there or ended,
     )
     body, media_type = _message(content, owed.agreement, base_url=recording.base_url)
     now = to_micros(recording.now)

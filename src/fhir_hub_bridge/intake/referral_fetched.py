@@ -8,9 +8,10 @@ SDOHCC 3.0.0 refer-1: local copies of what the source referenced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from fhir_hub_bridge.connectors.fhir_reader import FhirReader, Found, NoAnswer
@@ -27,6 +28,7 @@ from fhir_hub_bridge.fhir.validation import SUPPORTED_TYPES, issues_of
 from fhir_hub_bridge.intake.fhir_request import Asked
 from fhir_hub_bridge.intake.fhir_work import FhirWork
 from fhir_hub_bridge.mapping.fhir_to_referral import is_fulfilment
+from fhir_hub_bridge.mapping.parties_to_fhir import party_of
 from fhir_hub_bridge.referral.parties import Partner, registered
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.remote_copies import RemoteCopy, remote_rows
@@ -35,6 +37,7 @@ from fhir_hub_bridge.store.resources import unstamped
 from fhir_hub_bridge.store.transaction import Store
 
 AT_MOST: Final = 20  # resources of one request
+WITHIN: Final = timedelta(seconds=30)  # all of them: somebody waits for the answer
 _NOT_COPIED: Final = frozenset({"AuditEvent", "Bundle", "Task", "Provenance"})
 # What these point at belongs to the referral; what others point at does not.
 _FOLLOWED: Final = frozenset({"ServiceRequest", "PractitionerRole"})
@@ -56,31 +59,36 @@ async def fetch_originals(
     reader: Callable[[], FhirReader],
     base_url: str,
     now: datetime,
+    within: timedelta = WITHIN,
 ) -> Originals:
     """The ServiceRequests on a partner's server that new Tasks ask to fulfil, and what they need.
 
     At most three references deep from a Task and AT_MOST resources; what lies beyond stays where
-    it is, pointed at. Raises ResourceRejected (`focus-not-reachable`, `foreign-reference`).
+    it is, pointed at. What a `fullUrl` of this Bundle names was sent along, wherever it is at home.
+    Raises ResourceRejected (`focus-not-reachable`, also when it takes longer than `within`;
+    `foreign-reference`).
     """
-    tasks = [e for e in entries if e.type == "Task" and e.method == "POST" and e.resource]
-    hosts = {base for entry in tasks if (base := _host_of_focus(entry, base_url))}
+    here = {entry.full_url for entry in entries if entry.full_url}
+    found = [(e.resource, _host_of_focus(e, base_url, but=here)) for e in entries]
+    tasks = [task for task, host in found if task is not None and host]
+    hosts = {host for _, host in found if host}
     if not hosts:
         return NONE_FETCHED
     partners = await store.read(all_partners)
-    known = {p.agreement.endpoint.rstrip("/"): p for p in partners if _has_server(p)}  # type: ignore[union-attr]
-    if len(hosts) > 1 or not hosts <= known.keys():
+    there = [p for p in partners if _server(p) in hosts]
+    if len(hosts) > 1 or not there:
         raise _refused("foreign-reference", "It lies on no server of a partner registered here.")
     (host,) = hosts
-    partner = known[host]
-    caller = registered(asked.caller, partners)
-    if caller is not None and caller.id != partner.id and partner.id not in caller.acts_for:
-        raise _refused("foreign-reference", "It lies on another partner's server.")
+    partner = _whose(there, registered(asked.caller, partners), tasks, partners)
     asked = replace(asked, caller=asked.caller or partner.id)
     if await store.read(first_answer, asked.body_keys(entries), now=now):
         return Originals(partner.id)  # the same request again: nothing is fetched for it
     fetch = _Fetch(host, reader())
-    here = {entry.full_url for entry in entries}
-    await fetch.all_of([e.resource for e in tasks if e.resource], but=here)
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            await fetch.all_of(tasks, but=here)
+    except TimeoutError:
+        raise _refused("focus-not-reachable", "Its server is too slow.") from None
     number = max(entry.index for entry in entries) + 1
     return Originals(
         partner.id,
@@ -147,7 +155,7 @@ class _Fetch:
     def __init__(self, base: str, reader: FhirReader) -> None:
         self.base, self.reader, self.found = base, reader, {}
 
-    async def all_of(self, tasks: Sequence[Json], *, but: set[str | None]) -> None:
+    async def all_of(self, tasks: Sequence[Json], *, but: Collection[str]) -> None:
         """Breadth first: the focus of each Task, and with it what matters most, comes first."""
         focus = [str(task["focus"]["reference"]) for task in tasks]
         for text in focus:
@@ -179,17 +187,45 @@ class _Fetch:
         return True
 
 
-def _host_of_focus(entry: Entry, base_url: str) -> str:
-    """The base of another server on which this Task's focus is, "" for none."""
+def _host_of_focus(entry: Entry, base_url: str, *, but: Collection[str]) -> str:
+    """The base of another server on which a new Task's focus is, "" for none."""
     task = entry.resource or {}
-    found = parse_reference(str(task.get("focus", {}).get("reference", "")))
-    if found is None or not is_fulfilment(task) or not str(found.base or "").startswith("http"):
+    if entry.type != "Task" or entry.method != "POST" or not is_fulfilment(task):
+        return ""
+    text = str(task.get("focus", {}).get("reference", ""))
+    found = parse_reference(text)
+    if found is None or text in but or not str(found.base or "").startswith("http"):
         return ""
     return "" if found.base == base_url.rstrip("/") else str(found.base)
 
 
-def _has_server(partner: Partner) -> bool:
-    return partner.agreement is not None and partner.agreement.method == "fhir-push"
+def _whose(
+    there: Sequence[Partner],
+    caller: Partner | None,
+    tasks: Sequence[Json],
+    partners: Sequence[Partner],
+) -> Partner:
+    """Of the partners with this server: the caller, or one it acts for; else who it must be."""
+    if caller is not None:
+        mine = [p for p in there if p.id == caller.id or p.id in caller.acts_for]
+        if not mine:
+            raise _refused("foreign-reference", "It lies on another partner's server.")
+        return next((p for p in mine if p.id == caller.id), mine[0])
+    if len(there) > 1:  # partners that share a server; nothing is fetched yet to tell them apart
+        asking = [
+            party_of(t.get("requester"), resource=lambda _: None, partners=partners) for t in tasks
+        ]
+        there = [p for p in there if all(party.partner == p.id for party in asking)]
+    if len(there) != 1:
+        raise _refused("foreign-reference", "Several share its server; identify the requester.")
+    return there[0]
+
+
+def _server(partner: Partner) -> str:
+    agreement = partner.agreement
+    if agreement is None or agreement.method != "fhir-push":
+        return ""
+    return agreement.endpoint.rstrip("/")
 
 
 def _at(text: str, base: str) -> Reference | None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -40,7 +40,11 @@ EVERY: Final = timedelta(minutes=30)
 """How often one resource is looked at on its partner's server."""
 
 _TICK: Final = timedelta(minutes=1)
-_AT_ONCE: Final = 200  # of one claim
+_AT_ONCE: Final = 20  # of one claim: what is claimed and not looked at waits for its next turn
+_KINDS: Final[tuple[remote_copies.Kind, ...]] = ("original", "child")
+
+_Says: TypeAlias = Json | NoAnswer | str
+"""What a partner's server says of a resource; a text is the trouble with it, "" for nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +64,29 @@ async def keep_in_touch(
     changed: asyncio.Event | None = None,
     tick: timedelta = _TICK,
 ) -> None:
-    """Look at what is due now and every `tick`, until `stop` is set.
+    """Look at what is due now and every `tick`, until `stop` is set; a look that is begun is ended.
 
-    `changed` is set whenever something was recorded: notices may be owed of it.
+    `changed` is set whenever something was recorded: notices may be owed of it. A partner whose
+    server is slow has its next round when it is through with this one; others do not wait for it.
     """
-    while not stop.is_set():
-        try:
-            if await look_once(relay) and changed is not None:
-                changed.set()
-        except Exception as error:  # noqa: BLE001  the loop goes on whatever happens
-            _log_fault(error)
-        try:
-            async with asyncio.timeout(tick.total_seconds()):
-                await stop.wait()
-        except TimeoutError:
-            continue
+    looking: set[str] = set()
+
+    async def look(partner: str, server: str) -> None:
+        if await _round(relay, partner, server, stop=stop) and changed is not None:
+            changed.set()
+        looking.discard(partner)
+
+    async with asyncio.TaskGroup() as rounds:
+        while not stop.is_set():
+            for partner, server in (await _servers(relay)).items():
+                if partner not in looking:
+                    looking.add(partner)
+                    rounds.create_task(look(partner, server))
+            try:
+                async with asyncio.timeout(tick.total_seconds()):
+                    await stop.wait()
+            except TimeoutError:
+                continue
 
 
 async def look_once(relay: Relay) -> int:
@@ -83,91 +95,109 @@ async def look_once(relay: Relay) -> int:
     Partners are looked at side by side, each one's resources one after the other; a partner that
     does not answer is left until the next time.
     """
-    servers: dict[str, str] = {
-        partner.id: partner.agreement.endpoint
-        for partner in await relay.store.read(all_partners)
+    servers, stop = await _servers(relay), asyncio.Event()
+    rounds = (_round(relay, partner, at, stop=stop) for partner, at in servers.items())
+    return sum(await asyncio.gather(*rounds))
+
+
+async def _servers(relay: Relay) -> dict[str, str]:
+    """The servers of partners by partner; none while the store is not to be had."""
+    try:
+        partners = await relay.store.read(all_partners)
+    except Exception as error:  # noqa: BLE001  the loop goes on whatever happens
+        _log_fault(error)
+        return {}
+    return {
+        partner.id: partner.agreement.endpoint.rstrip("/")
+        for partner in partners
         if partner.agreement is not None and partner.agreement.method == "fhir-push"
     }
-    if not servers:
-        return 0
-    kinds: tuple[remote_copies.Kind, ...] = ("original", "child")
-    return sum([await _look_at(relay, kind, servers) for kind in kinds])
 
 
-async def _look_at(relay: Relay, kind: remote_copies.Kind, servers: Mapping[str, str]) -> int:
+async def _round(relay: Relay, partner: str, server: str, *, stop: asyncio.Event) -> int:
+    """All of this partner's that is due; how many changes were recorded. Raises nothing."""
     now = relay.recording().now
     recorded = 0
-    while due := await relay.store.write(
-        remote_copies.claim,
-        kind,
-        partners=list(servers),
-        looked_before=now - relay.every,
-        now=now,
-        limit=_AT_ONCE,
-    ):
-        by_partner: defaultdict[str, list[RemoteCopy]] = defaultdict(list)
-        for copy in due:
-            by_partner[copy.partner].append(copy)
-        looks = (
-            _look_at_all(relay, copies, server=servers[partner].rstrip("/"))
-            for partner, copies in by_partner.items()
+    for kind in _KINDS:
+        claim = partial(
+            remote_copies.claim,
+            kind=kind,
+            partner=partner,
+            looked_before=now - relay.every,
+            now=now,
+            limit=_AT_ONCE,
         )
-        recorded += sum(await asyncio.gather(*looks))
+        try:
+            while not stop.is_set() and (due := await relay.store.write(claim)):
+                for copy in due:
+                    if stop.is_set():
+                        break
+                    taken = await _look_at(relay, copy, server)
+                    if taken is None:
+                        log.warning("A partner's server gives no answer.", partner=partner)
+                        return recorded
+                    recorded += taken
+        except Exception as error:  # noqa: BLE001  the loop goes on whatever happens
+            _log_fault(error)
     return recorded
 
 
-async def _look_at_all(relay: Relay, copies: Sequence[RemoteCopy], *, server: str) -> int:
-    recorded = 0
-    for copy in copies:
-        look = _child_says if copy.kind == "child" else _original_says
+async def _look_at(relay: Relay, copy: RemoteCopy, server: str) -> int | None:
+    """How many changes were recorded; None where the server gives no answer."""
+    look = _child_says if copy.kind == "child" else _original_says
+    try:
         says = await look(relay.reader, copy, server)
         if isinstance(says, NoAnswer):
-            log.warning("A partner's server gives no answer.", partner=copy.partner)
-            break
-        if says is None and copy.kind == "original" and not copy.trouble:
-            await relay.store.write(remote_copies.refuse, copy, refused="", trouble="original-gone")
-            log.warning("An original is gone.", partner=copy.partner, resource=copy.reference)
-        if says == copy.seen and copy.trouble:  # put right there
+            return None
+        if isinstance(says, str):
+            if says and says != copy.trouble:
+                await relay.store.write(remote_copies.refuse, copy, refused="", trouble=says)
+                log.warning(
+                    "An original cannot be followed.",
+                    partner=copy.partner,
+                    resource=copy.reference,
+                    rule=says,
+                )
+            return 0
+        if says != copy.seen:
+            return await _record(relay, copy, says) if _digest(says) != copy.refused else 0
+        if copy.trouble:  # put right there
             await relay.store.write(remote_copies.took, copy, seen=says)
-        elif says is not None and says != copy.seen and _digest(says) != copy.refused:
-            recorded += await _record(relay, copy, says)
-    return recorded
+    except Exception as error:  # noqa: BLE001  one bad resource must not end the others
+        _log_fault(error)  # not noted as seen: it is looked at again
+    return 0
 
 
-async def _original_says(
-    reader: FhirReader, copy: RemoteCopy, server: str
-) -> Json | NoAnswer | None:
-    """The original as it now stands; None where it is gone, or its partner has moved."""
+async def _original_says(reader: FhirReader, copy: RemoteCopy, server: str) -> _Says:
+    """The original as it now stands; gone also where its partner has moved."""
     if not copy.url.startswith(f"{server}/"):
-        return None
+        return "original-gone"
     reply = await reader.get(server, copy.url.removeprefix(f"{server}/"))
     if isinstance(reply, NoAnswer):
         return reply
     if not isinstance(reply, Found) or reply.resource["resourceType"] != copy.type:
-        return None
+        return "original-gone"
     if issues_of(reply.resource):
-        log.warning("An original is no FHIR R4.", partner=copy.partner, resource=copy.reference)
-        return copy.seen  # as it was, until it is mended
+        return "not-r4"
     return as_original(reply.resource, url=copy.url, base=server)
 
 
-async def _child_says(reader: FhirReader, child: RemoteCopy, server: str) -> Json | NoAnswer | None:
-    """What our Task now says there; None while it has not arrived."""
+async def _child_says(reader: FhirReader, child: RemoteCopy, server: str) -> _Says:
+    """What our Task now says there; "" while it has not arrived."""
     wanted = f"{canonical.REFERRAL_ID}|{child.id}"
     reply = await reader.get(server, "Task", {"identifier": wanted})
     if isinstance(reply, NoAnswer):
         return reply
     tasks = _tasks(reply, child)
-    return what_it_says(tasks[0], base=server) if tasks else None
+    return what_it_says(tasks[0], base=server) if tasks else ""
 
 
 def _tasks(reply: Reply, child: RemoteCopy) -> list[Json]:
     """Our Task on their server; none while it has not arrived there, or where it is not unique."""
-    if not isinstance(reply, Found):
-        return []
+    entries = reply.resource.get("entry") if isinstance(reply, Found) else None
     found = [
         entry["resource"]
-        for entry in reply.resource.get("entry", [])
+        for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, dict) and _is_copy(entry.get("resource"), child)
     ]
     if len(found) > 1:
@@ -196,9 +226,6 @@ async def _record(relay: Relay, copy: RemoteCopy, says: Json) -> int:
             resource=copy.reference,
             rule=rule,
         )
-        return 0
-    except Exception as error:  # noqa: BLE001  one bad resource must not end the others
-        _log_fault(error)  # not noted as seen: it is looked at again
         return 0
     if taken:
         log.info(

@@ -6,11 +6,15 @@ Before: `receive_fhir`. After: `record_referral`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fhir_hub_bridge.errors import RuleBroken
+from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.bundle import Entry
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version
+from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, cin_systems
 from fhir_hub_bridge.intake.record_referral import Given, resource_ids, stored_resources
+from fhir_hub_bridge.mapping.cell_values import Fault, read_cin
 from fhir_hub_bridge.referral.model import Act, Amend, ReferralUpdate, Withdraw
 from fhir_hub_bridge.store.referrals import load
 from fhir_hub_bridge.store.resources import Stored, read, unstamped
@@ -39,6 +43,8 @@ def amend_referral(work: FhirWork, entry: Entry, stored: Stored) -> bool:
     before, after = unstamped(stored.parsed()), unstamped(entry.resource)
     if entry.type == "ServiceRequest":
         _check_fixed(before, after)
+    else:
+        _check_same_person(work, before, after)
     act = _act(work, before, after)
     if act is None:
         return False
@@ -60,6 +66,23 @@ def _check_fixed(before: Json, after: Json) -> None:
             place = f"ServiceRequest.{name}"
             message = f"{place} does not change; refer anew with `replaces`."
             raise RuleBroken("fixed-element", message, place=place)
+
+
+def _check_same_person(work: FhirWork, before: Json, after: Json) -> None:
+    """A CIN that was missing may be added; with another one she is somebody else."""
+    systems = cin_systems(work.partners) | {canonical.MEDI_CAL_CIN}
+    known, told = _cins(before, systems), _cins(after, systems)
+    if known and known != told:
+        message = "The CIN of a referred person does not change; refer anew with `replaces`."
+        raise RuleBroken("another-person", message, place="Patient.identifier")
+
+
+def _cins(patient: Json, systems: Collection[str]) -> set[str]:
+    """As they are compared, however they are written."""
+    named = [i for i in patient.get("identifier", []) if i.get("system") in systems]
+    values = [str(i["value"]) for i in named if i.get("value")]
+    read = {value: read_cin(value) for value in values}
+    return {value if isinstance(cin, Fault) else cin[0] for value, cin in read.items()}
 
 
 def _act(work: FhirWork, before: Json, after: Json) -> Act | None:

@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json
-from fhir_hub_bridge.fhir.reference import local_references, rewrite_references
+from fhir_hub_bridge.fhir.reference import local_references, rewrite_references, without_contained
 from fhir_hub_bridge.mapping.codings import code_in, concept
 from fhir_hub_bridge.mapping.parties_to_fhir import outside_reference_to
 from fhir_hub_bridge.mapping.referral_resources import CARRIED
@@ -72,7 +72,7 @@ def copy_message(content: CopyContent, *, base_url: str, by_id: bool) -> Json:
         "entry": [
             {
                 **({} if by_id else {"fullUrl": names[_name(ours)]}),
-                "resource": rewrite_references(theirs, names),
+                "resource": rewrite_references(without_contained(theirs), names),
                 "request": {
                     "method": "PUT",
                     "url": f"{ours['resourceType']}?identifier={system}|{ours['id']}",

@@ -13,6 +13,7 @@ from typing import Final
 
 from fhir_hub_bridge.fhir import canonical
 from fhir_hub_bridge.fhir.codec import Json, format_instant
+from fhir_hub_bridge.fhir.reference import without_contained
 from fhir_hub_bridge.mapping.codings import (
     business_status,
     identifier,
@@ -229,7 +230,7 @@ def _carried(referral: Referral, original: Json, by: Translating) -> Json:
     service = by.rulebook.service(referral.service)
     unchanged = service_of(original, by.rulebook) == service.code
     return {
-        **{k: original[k] for k in CARRIED if k in original},
+        **without_contained({k: original[k] for k in CARRIED if k in original}),
         "code": original["code"] if unchanged else service_concept(service),
     }
 

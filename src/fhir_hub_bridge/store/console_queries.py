@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, case, func, literal_column, or_, select
+from sqlalchemy import Connection, Row, and_, case, func, literal_column, or_, select
 
 from fhir_hub_bridge.referral.model import Event, Referral
 from fhir_hub_bridge.referral.parties import Partner
@@ -27,7 +27,7 @@ from fhir_hub_bridge.store.notice_records import (
     count_notices,
     notices_of,
 )
-from fhir_hub_bridge.store.notice_rows import Attempt
+from fhir_hub_bridge.store.notice_rows import COPY, Attempt
 from fhir_hub_bridge.store.partners import all_partners
 from fhir_hub_bridge.store.referrals import StoredReferral, events_of, load
 from fhir_hub_bridge.store.remote_copies import Trouble, troubles_of
@@ -42,7 +42,8 @@ from fhir_hub_bridge.store.tables import (
 
 _REFERRAL: TypeAdapter[Referral] = TypeAdapter(Referral)
 _FAR: Final = 2**62  # sorts after every instant: nothing is due
-_PENDING: Final = notice.c.state == literal_column("'pending'")  # as the partial index has it
+# The state as the partial index has it; a provider's copy is nobody's notice.
+_PENDING: Final = and_(notice.c.state == literal_column("'pending'"), notice.c.type != COPY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class OpenLoop:
 
     referral: Referral
     held: str
-    due_at: datetime | None  # of the earliest pending notice or copy
+    due_at: datetime | None  # of the earliest pending notice
     due_type: str
     escalated_to: str  # who was given a notice of it, or ""
 

@@ -206,7 +206,6 @@ def _request_of(conn: Connection, communication: Json) -> Stored | None:
 
 
 def _next(stored: Stored, resource: Json, *, at: datetime) -> NewVersion:
-    # no element that is searched by token changes here
     return NewVersion(resource, stored.version + 1, at, stored.source, stored.referral_id)
 
 

@@ -7,7 +7,7 @@ need be.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -89,17 +89,17 @@ def is_child(conn: Connection, task_id: str) -> bool:
 
 def claim(
     conn: Connection,
-    kind: Kind,
     *,
-    partners: Collection[str],
+    kind: Kind,
+    partner: str,
     looked_before: datetime,
     now: datetime,
     limit: int,
 ) -> list[RemoteCopy]:
-    """Take up to `limit` of these partners' that were last looked at before then, oldest first.
+    """Take up to `limit` of this partner's that were last looked at before then, oldest first.
 
     They count as looked at from now on, so that no other process looks, too. Those whose referral,
-    or whose Task, has ended are laid aside for good.
+    or whose Task, has ended are laid aside for good on the way. None are left when none are given.
     """
     c = remote_copy.c
     over = or_(
@@ -116,19 +116,24 @@ def claim(
         .where(
             c.kind == kind,
             c.checked_at < to_micros(looked_before),
-            c.partner.in_(sorted(partners)),
+            c.partner == partner,
         )
         .order_by(c.checked_at, c.bucket, c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=remote_copy)
     )
-    rows = conn.execute(query).mappings().all()
-    for has_ended, values in ((True, {"kind": "ended"}), (False, {"checked_at": to_micros(now)})):
-        keys = [(r["bucket"], r["type"], r["id"]) for r in rows if bool(r["over"]) is has_ended]
-        if keys:
-            these = among([c.bucket, c.type, c.id], keys)
-            conn.execute(update(remote_copy).where(these).values(values))
-    return [_copy(row) for row in rows if not row["over"]]
+    while rows := conn.execute(query).mappings().all():
+        for has_ended, values in (
+            (True, {"kind": "ended"}),
+            (False, {"checked_at": to_micros(now)}),
+        ):
+            keys = [(r["bucket"], r["type"], r["id"]) for r in rows if bool(r["over"]) is has_ended]
+            if keys:
+                these = among([c.bucket, c.type, c.id], keys)
+                conn.execute(update(remote_copy).where(these).values(values))
+        if going_on := [_copy(row) for row in rows if not row["over"]]:
+            return going_on
+    return []
 
 
 def originals_of(conn: Connection, referral_id: str) -> list[RemoteCopy]:
