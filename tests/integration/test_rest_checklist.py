@@ -530,6 +530,23 @@ async def test_a_deleted_resource_may_come_back(client: httpx.AsyncClient) -> No
     assert anew.status_code == 201
 
 
+async def test_a_deleted_resource_comes_back_by_its_sender_alone(
+    client: httpx.AsyncClient,
+) -> None:
+    known = await created(client, a_person("1"), X_Partner="clinic")
+    await send(client, "DELETE", f"/fhir/{known}", X_Partner="clinic")
+    body = a_person("2", id=known.partition("/")[2])
+
+    other = await send(client, "PUT", f"/fhir/{known}", body, X_Partner="bridges")
+    bundle = a_bundle("transaction", an_entry("PUT", known, body))
+    bundled = await send(client, "POST", "/fhir", bundle, X_Partner="bridges")
+    own = await send(client, "PUT", f"/fhir/{known}", body, X_Partner="clinic")
+
+    assert (other.status_code, the_rule(other)) == (422, "wrong-party")
+    assert (bundled.status_code, the_rule(bundled)) == (422, "wrong-party")
+    assert own.status_code == 201
+
+
 async def test_what_was_deleted_is_not_the_answer_to_the_same_create(
     client: httpx.AsyncClient,
 ) -> None:

@@ -236,13 +236,14 @@ def _before(work: FhirWork, entry: Entry) -> Stored | None:
 
 
 def _version_after_deletion(work: FhirWork, entry: Entry) -> int:
-    """An update brings a deleted resource back; one that never was is not created by it."""
+    """An update by its sender brings a deleted resource back; what never was it does not create."""
     last = last_version(work.conn, entry.type, str(entry.id))
-    if not last:
+    if last is None:
         raise Unknown(f"There is no {entry.type} with this id; create it with POST.")
-    check_version(entry, last)
+    check_version(entry, last.version)
+    check_writer(work, last)
     work.revived.add(f"{entry.type}/{entry.id}")
-    return last + 1
+    return last.version + 1
 
 
 def _answer(work: FhirWork, entries: Sequence[Entry]) -> Answered:
