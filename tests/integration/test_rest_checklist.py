@@ -589,6 +589,49 @@ async def test_what_a_referral_rests_on_is_not_deleted(
     assert await all_rows(store) == before
 
 
+async def test_whatever_a_referral_names_is_not_deleted(client: httpx.AsyncClient) -> None:
+    patient = await created(client, a_person(), X_Partner="clinic")
+    asks = {"resourceType": "Organization", "name": "Elm Street Clinic, second floor"}
+    asks_name = await created(client, asks, X_Partner="clinic")
+    place = {"resourceType": "Location", "name": "The second floor"}
+    place_name = await created(client, place, X_Partner="clinic")
+    bundle = a_referral_of(patient, task={"location": {"reference": f"{BASE}/fhir/{place_name}"}})
+    bundle["entry"][0]["resource"]["performer"] = [{"reference": f"{asks_name}/_history/1"}]
+    referred = await send(client, "POST", "/fhir", bundle, X_Partner="clinic")
+    assert referred.status_code == 200, referred.text
+
+    for name in (asks_name, place_name):
+        answer = await send(client, "DELETE", f"/fhir/{name}", X_Partner="clinic")
+
+        assert (answer.status_code, the_rule(answer)) == (422, "part-of-referral"), name
+
+
+async def test_references_to_this_server_are_relative_once_stored(
+    client: httpx.AsyncClient,
+) -> None:
+    patient = await created(client, a_person(), X_Partner="clinic")
+    here, there = f"{BASE}/fhir", "http://localhost:8480/fhir"
+    request = f"{here}/ServiceRequest/mine"
+    bundle = a_referral_of(f"{there}/{patient}", task={"focus": {"reference": request}})
+    bundle["entry"][0]["fullUrl"] = request
+    sent = bundle["entry"][0]["resource"]
+    sent["identifier"][0]["value"] = f"{there}/{patient}"
+    sent["performer"] = [{"reference": "https://elsewhere.example/fhir/Organization/o1"}]
+
+    answer = await send(client, "POST", "/fhir", bundle, X_Partner="clinic", Host="localhost:8480")
+    names = [entry["response"]["location"] for entry in answer.json()["entry"]]
+    stored, task = [(await client.get(f"/fhir/{name}")).json() for name in names]
+    found = (await client.get("/fhir/ServiceRequest", params={"subject": patient})).json()
+    deleted = await send(client, "DELETE", f"/fhir/{patient}", X_Partner="clinic")
+
+    assert stored["subject"] == task["for"] == {"reference": patient}
+    assert task["focus"] == {"reference": f"ServiceRequest/{stored['id']}"}
+    assert stored["identifier"] == sent["identifier"]
+    assert stored["performer"] == sent["performer"]
+    assert stored["id"] in [entry["resource"]["id"] for entry in found["entry"]]
+    assert (deleted.status_code, the_rule(deleted)) == (422, "part-of-referral")
+
+
 async def test_a_person_is_deleted_or_referred_never_both(client: httpx.AsyncClient) -> None:
     for number in range(4):
         patient = await created(client, a_person(str(number)), X_Partner="clinic")

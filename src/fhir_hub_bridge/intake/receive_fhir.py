@@ -29,6 +29,7 @@ from fhir_hub_bridge.intake.fhir_request import (
     buckets_of_entries,
     read_entries,
     with_ids,
+    with_own_relative,
 )
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, check_writer, cin_systems
 from fhir_hub_bridge.intake.recording import Recording
@@ -87,7 +88,8 @@ async def receive(
     Raises ResourceRejected (400, 422), RuleBroken (422), VersionConflict (412), Conflict (409),
     Unknown (404), StoreBusy (503); then nothing is stored.
     """
-    entries = read_entries(asked, base_url=recording.base_url, library=recording.library)
+    bases = asked.bases(recording.base_url)
+    entries = read_entries(asked, bases=bases, library=recording.library)
     originals = NONE_FETCHED
     if reader is not None:
         originals = await fetch_originals(
@@ -118,10 +120,12 @@ def receive_unit(
     before = _answer_before(conn, asked.body_keys(asked_for), now=now)
     if before is not None:
         return before
-    entries = settled(conn, entries, base_url=recording.base_url, now=now, in_bundle=not asked.type)
+    bases = asked.bases(recording.base_url)
+    entries = settled(conn, entries, bases=bases, now=now, in_bundle=not asked.type)
     partners = all_partners(conn)
     work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
-    writes = [*(entry for entry in entries if entry.method not in _READS), *originals.entries]
+    fetched = with_own_relative(originals.entries, bases=bases)
+    writes = [*(entry for entry in entries if entry.method not in _READS), *fetched]
     work.look_ahead(entry.resource for entry in writes if entry.resource)
     buckets = buckets_of_entries(
         writes,

@@ -25,12 +25,12 @@ from sqlalchemy.exc import IntegrityError
 
 from fhir_hub_bridge.errors import AlreadyAnswered, Gone, Unknown, VersionConflict
 from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_bytes
-from fhir_hub_bridge.fhir.search import IndexValues, index_values
+from fhir_hub_bridge.fhir.search import IndexValues
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
 from fhir_hub_bridge.store.keys import among, among_given, keys_given
 from fhir_hub_bridge.store.rows import Batch, insert_all
-from fhir_hub_bridge.store.search_index import Key, clear_index, index_batches
+from fhir_hub_bridge.store.search_index import Key, clear_index, found_by, index_batches
 from fhir_hub_bridge.store.tables import resource, resource_version
 
 DELETED = "DELETE"
@@ -110,10 +110,10 @@ def batches_of(versions: Sequence[NewVersion]) -> list[Batch]:
         history.append(row)
         newest[key] = (new, row)
     current: list[dict[str, Any]] = []
-    found_by: list[tuple[Key, int, IndexValues]] = []
+    found: list[tuple[Key, int, IndexValues]] = []
     for key, (new, row) in newest.items():
-        values = index_values(new.resource)
-        found_by.append((key, row["last_updated"], values))
+        values = found_by(new.resource, referral_id=new.referral_id)
+        found.append((key, row["last_updated"], values))
         current.append(
             {
                 **{name: value for name, value in row.items() if name != "method"},
@@ -127,7 +127,7 @@ def batches_of(versions: Sequence[NewVersion]) -> list[Batch]:
     return [
         Batch(resource_version, history),
         Batch(resource, current, replace=_KEY),
-        *index_batches(found_by),
+        *index_batches(found),
     ]
 
 

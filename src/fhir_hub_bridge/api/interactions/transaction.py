@@ -37,6 +37,7 @@ async def transaction(call: Call) -> Response:
         body=body,
         idempotency_key=call.request.headers.get("idempotency-key", ""),
         caller=call.caller,
+        base=call.base,
     )
     bridge = call.bridge
     written = await receive(
