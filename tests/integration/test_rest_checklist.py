@@ -76,6 +76,30 @@ async def test_conditional_create_answers_with_the_one_that_matches(
     assert {**after, "answered_request": 0} == {**before, "answered_request": 0}
 
 
+async def test_a_condition_finds_no_member_of_another_party(client: httpx.AsyncClient) -> None:
+    known = await created(client, a_person("1"), X_Partner="clinic")
+    asked = f"identifier={NUMBERS}|1"
+
+    none = await send(
+        client,
+        "POST",
+        "/fhir",
+        a_referral_of(f"Patient?{asked}"),
+        X_Partner="bridges",
+    )
+    other = await send(
+        client, "POST", "/fhir/Patient", a_person("1"), If_None_Exist=asked, X_Partner="bridges"
+    )
+    changed = await send(client, "PUT", f"/fhir/Patient?{asked}", a_person("1"))
+    again = await send(
+        client, "POST", "/fhir/Patient", a_person("1"), If_None_Exist=asked, X_Partner="clinic"
+    )
+
+    assert (none.status_code, the_rule(none)) == (412, "none-match")
+    assert (other.status_code, changed.status_code) == (201, 201)
+    assert (again.status_code, again.json()["id"]) == (200, known.partition("/")[2])
+
+
 async def test_conditional_create_is_refused_where_several_match(
     client: httpx.AsyncClient,
 ) -> None:
@@ -267,7 +291,7 @@ async def test_the_same_condition_twice_in_a_transaction_is_refused(
 
 
 async def test_conditional_references_are_resolved(client: httpx.AsyncClient) -> None:
-    known = await created(client, a_person("1"))
+    known = await created(client, a_person("1"), X_Partner="clinic")
     reference = f"Patient?identifier={NUMBERS}|1"
 
     answer = await send(client, "POST", "/fhir", a_referral_of(reference), X_Partner="clinic")
@@ -281,7 +305,7 @@ async def test_a_conditional_reference_names_exactly_one(
     store: Store, client: httpx.AsyncClient
 ) -> None:
     for family in ("One", "Two"):
-        await created(client, a_person("1", name=[{"family": family}]))
+        await created(client, a_person("1", name=[{"family": family}]), X_Partner="clinic")
     before = await all_rows(store)
 
     for number, code in (("1", "multiple-matches"), ("2", "not-found")):

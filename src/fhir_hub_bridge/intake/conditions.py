@@ -23,18 +23,22 @@ from fhir_hub_bridge.store.unit import Connection
 
 MOST: Final = 500
 
+# What one partner knows of a member is nothing to another.
+_OF_ITS_SENDER: Final = ("Patient", "RelatedPerson", "Coverage", "Consent")
+
 
 def settled(
     conn: Connection,
     entries: Sequence[Entry],
     *,
     bases: Collection[str],
+    sender: str,
     now: datetime,
     in_bundle: bool,
 ) -> tuple[Entry, ...]:
     """The entries without conditions: each creates, or names the one resource that it found.
 
-    `bases` are our own addresses.
+    `bases` are our own addresses. What tells of a member is found by its `sender` alone.
     A conditional create that found one has its id and no resource any more. References to it, and
     conditional references in a Bundle, are rewritten. Raises ConditionFailed (412) for several
     matches, and for a reference with none; ResourceRejected for a condition that is no search.
@@ -53,12 +57,13 @@ def settled(
     _check_once(asked, places)
     hold_conditions(conn, held, now=now)
     found = {
-        entry.index: _match(conn, asked[entry.index], places[entry.index])
+        entry.index: _match(conn, asked[entry.index], places[entry.index], sender)
         for entry in entries
         if entry.index in asked
     }
     names = {
-        text: _referred(conn, query, place).reference for text, (query, place) in references.items()
+        text: _referred(conn, query, place, sender).reference
+        for text, (query, place) in references.items()
     }
     for entry in entries:
         match = found.get(entry.index)
@@ -128,8 +133,9 @@ def _check_once(asked: dict[int, Query], places: dict[int, str]) -> None:
         seen.add(key)
 
 
-def _match(conn: Connection, query: Query, place: str) -> Stored | None:
-    matches = search(conn, query, limit=2).matches
+def _match(conn: Connection, query: Query, place: str, sender: str) -> Stored | None:
+    sent_by = sender if query.type in _OF_ITS_SENDER else None
+    matches = search(conn, query, limit=2, sent_by=sent_by).matches
     if len(matches) > 1:
         message = "Several resources match the condition."
         issue = Issue(place, message, code="multiple-matches", rule="several-match")
@@ -137,8 +143,8 @@ def _match(conn: Connection, query: Query, place: str) -> Stored | None:
     return matches[0] if matches else None
 
 
-def _referred(conn: Connection, query: Query, place: str) -> Stored:
-    found = _match(conn, query, place)
+def _referred(conn: Connection, query: Query, place: str, sender: str) -> Stored:
+    found = _match(conn, query, place, sender)
     if found is None:
         message = "No resource matches a conditional reference."
         issue = Issue(place, message, code="not-found", rule="none-match")

@@ -120,10 +120,11 @@ def receive_unit(
     before = _answer_before(conn, asked.body_keys(asked_for), now=now)
     if before is not None:
         return before
-    bases = asked.bases(recording.base_url)
-    entries = settled(conn, entries, bases=bases, now=now, in_bundle=not asked.type)
     partners = all_partners(conn)
     work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
+    bases, sender = asked.bases(recording.base_url), str(work.caller.partner or "")
+    in_bundle = not asked.type
+    entries = settled(conn, entries, bases=bases, sender=sender, now=now, in_bundle=in_bundle)
     fetched = with_own_relative(originals.entries, bases=bases)
     writes = [*(entry for entry in entries if entry.method not in _READS), *fetched]
     work.look_ahead(entry.resource for entry in writes if entry.resource)
