@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.api_client import BASE, NOON, a_bridge, a_client, register, the_outcome
+from tests.api_client import BASE, NOON, a_bridge, a_client, a_task, keep, register, the_outcome
 from tests.console_stories import BRIDGES, CLINIC, HEART, PLAN
 from tests.rest_requests import (
     JSON_PATCH,
@@ -820,6 +820,23 @@ async def test_a_referral_in_a_batch_is_of_its_caller_and_guarded(
     right = await send(client, "POST", "/fhir", a_bundle("batch", change), X_Partner="sunrise")
 
     assert (statuses(wrong), statuses(right)) == (["422"], ["200"])
+
+
+async def test_the_reads_of_one_bundle_bring_so_many_resources_and_no_more(
+    store: Store, client: httpx.AsyncClient
+) -> None:
+    await keep(store, *(a_task(f"t{number}") for number in range(200)))
+    reads = [an_entry("GET", "Task?_count=200")] * 25
+    known = an_entry("GET", "Task/t1")
+
+    batch = await send(client, "POST", "/fhir", a_bundle("batch", *reads, known))
+    refused = await send(client, "POST", "/fhir", a_bundle("transaction", *reads, known))
+    taken = await send(client, "POST", "/fhir", a_bundle("transaction", *reads[1:], known))
+
+    assert statuses(batch) == ["200"] * 25 + ["413"]
+    assert batch.json()["entry"][-1]["response"]["outcome"]["issue"][0]["code"] == "too-costly"
+    assert (refused.status_code, the_rule(refused)) == (413, "bundle-size")
+    assert statuses(taken) == ["200"] * 25
 
 
 async def test_an_empty_batch_is_answered(client: httpx.AsyncClient) -> None:

@@ -37,7 +37,8 @@ async def answer_search(call: Call, *, path: str, within: Sequence[Filter] = ())
 
     `within` are filters of which one must match. Unknown parameters are ignored with a warning,
     or refused under `Prefer: handling=strict`. The total is told when asked for, or when it costs
-    nothing.
+    nothing. The links of a search by form repeat what its address said, never what its form did:
+    the same form is to be sent to the next page.
     """
     pairs = await _pairs(call)
     asked = [(name, value) for name, value in pairs if name != PARAMETER]
@@ -78,10 +79,15 @@ def _bundle(call: Call, query: Query, page: Page, *, path: str, first: bool) -> 
     total = page.total
     if total is None and first and not page.more:
         total = len(page.matches)
-    address = f"{call.base}/{path}"
+    address, shown = f"{call.base}/{path}", query.applied
+    if call.request.method == "POST":
+        # What came in a form may be a member's data: links end in logs.
+        address += "/_search"
+        in_address = call.request.query_params.multi_items()
+        shown = tuple(pair for pair in shown if pair in in_address)
     applied = [
         (name, str(_limit(query)) if name == "_count" and query.count else value)
-        for name, value in query.applied
+        for name, value in shown
     ]
     more = [*applied, (PARAMETER, write_cursor(page.end))] if page.end else []
     warnings = [*_unknown(query), *_cut(page)]
