@@ -23,10 +23,9 @@ from fhir_hub_bridge.api.call import Call
 from fhir_hub_bridge.api.media_types import FHIR_JSON
 from fhir_hub_bridge.api.representation import ANSWER_DEPTH
 from fhir_hub_bridge.errors import Issue, ResourceRejected
-from fhir_hub_bridge.fhir.bundle import MAX_ENTRIES
+from fhir_hub_bridge.fhir.bundle import MAX_ENTRIES, ORDER
 from fhir_hub_bridge.fhir.codec import Json, Limits, parse_json, to_bytes
 
-_ORDER: Final = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
 _READS: Final = ("GET", "HEAD")
 
 MOST_READ: Final = 5_000
@@ -94,7 +93,7 @@ def in_order(bundle: Json) -> Iterator[tuple[int, Any]]:
     if len(rows) > MAX_ENTRIES:
         message = f"A Bundle may hold at most {MAX_ENTRIES} entries."
         raise _refused(message, code="too-costly", rule="bundle-size")
-    yield from sorted(enumerate(rows), key=lambda row: (_ORDER.get(_method(row[1]), 0), row[0]))
+    yield from sorted(enumerate(rows), key=lambda row: (ORDER.get(_method(row[1]), 0), row[0]))
 
 
 def is_read(row: Any) -> bool:
@@ -105,7 +104,7 @@ def is_read(row: Any) -> bool:
 async def ask(call: Call, row: Any, *, prefer: str = "") -> Told:
     """Answer an entry as the same request by itself would be."""
     method, url = _method(row), _url(call, row)
-    if method not in _ORDER or url is None:
+    if method not in ORDER or url is None:
         issue = Issue("", "An entry's request has a method, and a url of this server.")
         return await _told(outcome([issue], status=400))
     resource = row.get("resource")

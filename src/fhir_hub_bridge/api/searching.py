@@ -16,7 +16,7 @@ from starlette.responses import Response
 from fhir_hub_bridge.api.answers import answer
 from fhir_hub_bridge.api.bodies import read_form
 from fhir_hub_bridge.api.call import Call
-from fhir_hub_bridge.api.cursor import PARAMETER, read_cursor, write_cursor
+from fhir_hub_bridge.api.cursor import PARAMETER, read_place, write_place
 from fhir_hub_bridge.api.media_types import check_format
 from fhir_hub_bridge.api.preconditions import is_strict
 from fhir_hub_bridge.errors import Issue, ResourceRejected
@@ -42,7 +42,7 @@ async def answer_search(call: Call, *, path: str, within: Sequence[Filter] = ())
     """
     pairs = await _pairs(call)
     asked = [(name, value) for name, value in pairs if name != PARAMETER]
-    place = next((read_cursor(value) for name, value in pairs if name == PARAMETER), None)
+    place = next((read_place(value) for name, value in pairs if name == PARAMETER), None)
     query = parse_query(call.type, asked, bases=(call.base, call.bridge.settings.base_url))
     check_format(call.request, query.format)
     if query.unknown and is_strict(call.request):
@@ -89,7 +89,7 @@ def _bundle(call: Call, query: Query, page: Page, *, path: str, first: bool) -> 
         (name, str(_limit(query)) if name == "_count" and query.count else value)
         for name, value in shown
     ]
-    more = [*applied, (PARAMETER, write_cursor(page.end))] if page.end else []
+    more = [*applied, (PARAMETER, write_place(page.end))] if page.end else []
     warnings = [*_unknown(query), *_cut(page)]
     return searchset(
         (summarised(s.parsed(), query.summary, query.elements) for s in page.matches),
