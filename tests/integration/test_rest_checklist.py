@@ -839,6 +839,19 @@ async def test_the_reads_of_one_bundle_bring_so_many_resources_and_no_more(
     assert statuses(taken) == ["200"] * 25
 
 
+async def test_the_form_of_a_batch_is_that_of_its_entries(client: httpx.AsyncClient) -> None:
+    bundle = a_bundle(
+        "batch",
+        an_entry("POST", "Patient", a_person("1")),
+        an_entry("GET", f"Patient?_format=xml&identifier={NUMBERS}|1"),
+    )
+
+    answer = await send(client, "POST", "/fhir", bundle)
+
+    assert statuses(answer) == ["201", "200"]
+    assert answer.json()["entry"][1]["resource"]["total"] == 1
+
+
 async def test_an_empty_batch_is_answered(client: httpx.AsyncClient) -> None:
     answer = await send(client, "POST", "/fhir", {"resourceType": "Bundle", "type": "batch"})
 

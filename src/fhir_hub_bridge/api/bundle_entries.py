@@ -202,7 +202,13 @@ def _url(call: Call, row: Any) -> str | None:
     path = parts.path.removeprefix("/")
     if not is_ours or not path:  # a Bundle within a Bundle is none of FHIR's
         return None
-    return f"{FHIR}/{path}" + (f"?{parts.query}" if parts.query else "")
+    # An entry's answer is part of the Bundle's: its form is for the Bundle to ask for.
+    asked = [part for part in parts.query.split("&") if _name(part) != "_format"]
+    return f"{FHIR}/{path}?{'&'.join(asked)}".removesuffix("?")
+
+
+def _name(part: str) -> str:
+    return unquote(part.partition("=")[0])
 
 
 def _refused(message: str, *, code: str, rule: str) -> ResourceRejected:

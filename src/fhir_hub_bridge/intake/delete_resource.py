@@ -1,4 +1,4 @@
-"""A client's deletion: of what it sent itself, and only where no referral rests on it.
+"""A client's deletion: of what it sent itself, and only where no referral names it.
 
 Before: `receive_fhir`. After: the store, where every version stays and the last says that it is
 gone. https://hl7.org/fhir/R4/http.html#delete
