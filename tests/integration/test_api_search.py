@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -152,6 +153,24 @@ async def test_search_by_post_finds_the_same(client: httpx.AsyncClient) -> None:
 
     assert answer.status_code == 200
     assert ids(answer.json()) == "da"
+
+
+async def test_the_links_of_a_search_by_form_do_not_say_what_the_form_does(
+    client: httpx.AsyncClient,
+) -> None:
+    form = {"patient": "pat1", "_count": "1"}
+
+    first = (await client.post("/fhir/Task/_search?status=requested", data=form)).json()
+    following = str(link(first, "next"))
+    second = (await client.post(following, data=form)).json()
+    cursor = parse_qs(urlsplit(following).query)["_cursor"][0]
+    again = await client.post(
+        "/fhir/Task/_search?status=requested", data={**form, "_cursor": cursor}
+    )
+
+    assert link(first, "self") == f"{BASE}/fhir/Task/_search?status=requested"
+    assert following == f"{BASE}/fhir/Task/_search?status=requested&_cursor={cursor}"
+    assert (ids(first), ids(second), ids(again.json())) == ("d", "a", "a")
 
 
 async def test_entries_carry_their_address(client: httpx.AsyncClient) -> None:

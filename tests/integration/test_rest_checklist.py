@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.api_client import BASE, NOON, a_bridge, a_client, register, the_outcome
+from tests.api_client import BASE, NOON, a_bridge, a_client, a_task, keep, register, the_outcome
 from tests.console_stories import BRIDGES, CLINIC, HEART, PLAN
 from tests.rest_requests import (
     JSON_PATCH,
@@ -74,6 +74,30 @@ async def test_conditional_create_answers_with_the_one_that_matches(
     assert "active" not in answer.json()
     after = await all_rows(store)
     assert {**after, "answered_request": 0} == {**before, "answered_request": 0}
+
+
+async def test_a_condition_finds_no_member_of_another_party(client: httpx.AsyncClient) -> None:
+    known = await created(client, a_person("1"), X_Partner="clinic")
+    asked = f"identifier={NUMBERS}|1"
+
+    none = await send(
+        client,
+        "POST",
+        "/fhir",
+        a_referral_of(f"Patient?{asked}"),
+        X_Partner="bridges",
+    )
+    other = await send(
+        client, "POST", "/fhir/Patient", a_person("1"), If_None_Exist=asked, X_Partner="bridges"
+    )
+    changed = await send(client, "PUT", f"/fhir/Patient?{asked}", a_person("1"))
+    again = await send(
+        client, "POST", "/fhir/Patient", a_person("1"), If_None_Exist=asked, X_Partner="clinic"
+    )
+
+    assert (none.status_code, the_rule(none)) == (412, "none-match")
+    assert (other.status_code, changed.status_code) == (201, 201)
+    assert (again.status_code, again.json()["id"]) == (200, known.partition("/")[2])
 
 
 async def test_conditional_create_is_refused_where_several_match(
@@ -267,7 +291,7 @@ async def test_the_same_condition_twice_in_a_transaction_is_refused(
 
 
 async def test_conditional_references_are_resolved(client: httpx.AsyncClient) -> None:
-    known = await created(client, a_person("1"))
+    known = await created(client, a_person("1"), X_Partner="clinic")
     reference = f"Patient?identifier={NUMBERS}|1"
 
     answer = await send(client, "POST", "/fhir", a_referral_of(reference), X_Partner="clinic")
@@ -281,7 +305,7 @@ async def test_a_conditional_reference_names_exactly_one(
     store: Store, client: httpx.AsyncClient
 ) -> None:
     for family in ("One", "Two"):
-        await created(client, a_person("1", name=[{"family": family}]))
+        await created(client, a_person("1", name=[{"family": family}]), X_Partner="clinic")
     before = await all_rows(store)
 
     for number, code in (("1", "multiple-matches"), ("2", "not-found")):
@@ -530,6 +554,23 @@ async def test_a_deleted_resource_may_come_back(client: httpx.AsyncClient) -> No
     assert anew.status_code == 201
 
 
+async def test_a_deleted_resource_comes_back_by_its_sender_alone(
+    client: httpx.AsyncClient,
+) -> None:
+    known = await created(client, a_person("1"), X_Partner="clinic")
+    await send(client, "DELETE", f"/fhir/{known}", X_Partner="clinic")
+    body = a_person("2", id=known.partition("/")[2])
+
+    other = await send(client, "PUT", f"/fhir/{known}", body, X_Partner="bridges")
+    bundle = a_bundle("transaction", an_entry("PUT", known, body))
+    bundled = await send(client, "POST", "/fhir", bundle, X_Partner="bridges")
+    own = await send(client, "PUT", f"/fhir/{known}", body, X_Partner="clinic")
+
+    assert (other.status_code, the_rule(other)) == (422, "wrong-party")
+    assert (bundled.status_code, the_rule(bundled)) == (422, "wrong-party")
+    assert own.status_code == 201
+
+
 async def test_what_was_deleted_is_not_the_answer_to_the_same_create(
     client: httpx.AsyncClient,
 ) -> None:
@@ -570,6 +611,49 @@ async def test_what_a_referral_rests_on_is_not_deleted(
 
         assert (answer.status_code, the_rule(answer)) == (422, "part-of-referral"), name
     assert await all_rows(store) == before
+
+
+async def test_whatever_a_referral_names_is_not_deleted(client: httpx.AsyncClient) -> None:
+    patient = await created(client, a_person(), X_Partner="clinic")
+    asks = {"resourceType": "Organization", "name": "Elm Street Clinic, second floor"}
+    asks_name = await created(client, asks, X_Partner="clinic")
+    place = {"resourceType": "Location", "name": "The second floor"}
+    place_name = await created(client, place, X_Partner="clinic")
+    bundle = a_referral_of(patient, task={"location": {"reference": f"{BASE}/fhir/{place_name}"}})
+    bundle["entry"][0]["resource"]["performer"] = [{"reference": f"{asks_name}/_history/1"}]
+    referred = await send(client, "POST", "/fhir", bundle, X_Partner="clinic")
+    assert referred.status_code == 200, referred.text
+
+    for name in (asks_name, place_name):
+        answer = await send(client, "DELETE", f"/fhir/{name}", X_Partner="clinic")
+
+        assert (answer.status_code, the_rule(answer)) == (422, "part-of-referral"), name
+
+
+async def test_references_to_this_server_are_relative_once_stored(
+    client: httpx.AsyncClient,
+) -> None:
+    patient = await created(client, a_person(), X_Partner="clinic")
+    here, there = f"{BASE}/fhir", "http://localhost:8480/fhir"
+    request = f"{here}/ServiceRequest/mine"
+    bundle = a_referral_of(f"{there}/{patient}", task={"focus": {"reference": request}})
+    bundle["entry"][0]["fullUrl"] = request
+    sent = bundle["entry"][0]["resource"]
+    sent["identifier"][0]["value"] = f"{there}/{patient}"
+    sent["performer"] = [{"reference": "https://elsewhere.example/fhir/Organization/o1"}]
+
+    answer = await send(client, "POST", "/fhir", bundle, X_Partner="clinic", Host="localhost:8480")
+    names = [entry["response"]["location"] for entry in answer.json()["entry"]]
+    stored, task = [(await client.get(f"/fhir/{name}")).json() for name in names]
+    found = (await client.get("/fhir/ServiceRequest", params={"subject": patient})).json()
+    deleted = await send(client, "DELETE", f"/fhir/{patient}", X_Partner="clinic")
+
+    assert stored["subject"] == task["for"] == {"reference": patient}
+    assert task["focus"] == {"reference": f"ServiceRequest/{stored['id']}"}
+    assert stored["identifier"] == sent["identifier"]
+    assert stored["performer"] == sent["performer"]
+    assert stored["id"] in [entry["resource"]["id"] for entry in found["entry"]]
+    assert (deleted.status_code, the_rule(deleted)) == (422, "part-of-referral")
 
 
 async def test_a_person_is_deleted_or_referred_never_both(client: httpx.AsyncClient) -> None:
@@ -738,6 +822,36 @@ async def test_a_referral_in_a_batch_is_of_its_caller_and_guarded(
     assert (statuses(wrong), statuses(right)) == (["422"], ["200"])
 
 
+async def test_the_reads_of_one_bundle_bring_so_many_resources_and_no_more(
+    store: Store, client: httpx.AsyncClient
+) -> None:
+    await keep(store, *(a_task(f"t{number}") for number in range(200)))
+    reads = [an_entry("GET", "Task?_count=200")] * 25
+    known = an_entry("GET", "Task/t1")
+
+    batch = await send(client, "POST", "/fhir", a_bundle("batch", *reads, known))
+    refused = await send(client, "POST", "/fhir", a_bundle("transaction", *reads, known))
+    taken = await send(client, "POST", "/fhir", a_bundle("transaction", *reads[1:], known))
+
+    assert statuses(batch) == ["200"] * 25 + ["413"]
+    assert batch.json()["entry"][-1]["response"]["outcome"]["issue"][0]["code"] == "too-costly"
+    assert (refused.status_code, the_rule(refused)) == (413, "bundle-size")
+    assert statuses(taken) == ["200"] * 25
+
+
+async def test_the_form_of_a_batch_is_that_of_its_entries(client: httpx.AsyncClient) -> None:
+    bundle = a_bundle(
+        "batch",
+        an_entry("POST", "Patient", a_person("1")),
+        an_entry("GET", f"Patient?_format=xml&identifier={NUMBERS}|1"),
+    )
+
+    answer = await send(client, "POST", "/fhir", bundle)
+
+    assert statuses(answer) == ["201", "200"]
+    assert answer.json()["entry"][1]["resource"]["total"] == 1
+
+
 async def test_an_empty_batch_is_answered(client: httpx.AsyncClient) -> None:
     answer = await send(client, "POST", "/fhir", {"resourceType": "Bundle", "type": "batch"})
 
@@ -898,3 +1012,50 @@ async def test_every_refusal_says_why_as_an_outcome(
     assert ("allow" in answer.headers) == (status == 405)
     if status == 422:
         assert issue["expression"] == ["Patient.birthDate"]
+
+
+async def test_a_stale_version_is_a_conflict_even_for_a_body_that_was_right_before(
+    client: httpx.AsyncClient,
+) -> None:
+    id_ = await created(client, a_person("1"))
+    path = f"/fhir/Patient/{id_}"
+    one = {**a_person("1", active=True), "id": id_}
+    two = {**a_person("1", active=False), "id": id_}
+
+    first = await send(client, "PUT", path, one, If_Match='W/"1"')
+    again = await send(client, "PUT", path, one, If_Match='W/"1"')
+    second = await send(client, "PUT", path, two, If_Match='W/"2"')
+    stale = await send(client, "PUT", path, one, If_Match='W/"1"')
+
+    assert [answer.status_code for answer in (first, again, second, stale)] == [200, 200, 200, 412]
+
+
+async def test_relative_references_mean_the_server_of_their_entry(
+    client: httpx.AsyncClient,
+) -> None:
+    there = "http://ehr.example/fhir"
+    observation = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "made up"},
+        "subject": {"reference": "Patient/77"},
+    }
+    bundle = a_bundle(
+        "transaction",
+        {
+            "fullUrl": f"{there}/Patient/77",
+            "resource": a_person("1"),
+            "request": {"method": "POST", "url": "Patient"},
+        },
+        {
+            "fullUrl": f"{there}/Observation/1",
+            "resource": observation,
+            "request": {"method": "POST", "url": "Observation"},
+        },
+    )
+
+    answer = await send(client, "POST", "/fhir", bundle)
+
+    places = [entry["response"]["location"] for entry in answer.json()["entry"]]
+    stored = (await client.get(f"/fhir/{places[1]}")).json()
+    assert stored["subject"]["reference"] == places[0].partition("/_history")[0]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
-from tests.api_client import a_task, keep
+from tests.api_client import NOON, a_task, keep
 
 from fhir_hub_bridge.errors import Misconfigured
+from fhir_hub_bridge.store import schema
+from fhir_hub_bridge.store.resources import NewVersion, batches_of
 from fhir_hub_bridge.store.schema import current, head, prepare, upgrade
 from fhir_hub_bridge.store.search_index import INDEX_TABLES, rebuild_index
-from fhir_hub_bridge.store.tables import metadata
+from fhir_hub_bridge.store.tables import metadata, resource
 from fhir_hub_bridge.store.transaction import Store
 
 
@@ -87,6 +92,22 @@ async def test_what_was_stored_before_is_found_after_an_upgrade(bare_store: Stor
 
     assert await bare_store.read_snapshot(index_rows) == before
     assert all(before[table] for table in ("search_token", "search_reference"))
+
+
+async def test_an_upgrade_indexes_what_an_older_program_stored(bare_store: Store) -> None:
+    def make_old(conn: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0002")
+        (current,) = [b for b in batches_of([NewVersion(a_task("t1"), 1, NOON)]) if b.replace]
+        conn.execute(resource.insert(), [dict(row) for row in current.rows])
+
+    await bare_store.write(make_old)
+
+    await upgrade(bare_store)
+
+    assert (await bare_store.read_snapshot(index_rows))["search_token"]
 
 
 def index_rows(conn: Connection) -> dict[str, list[Any]]:

@@ -18,15 +18,17 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from fhir_hub_bridge.api.addresses import FHIR
-from fhir_hub_bridge.api.answers import outcome
+from fhir_hub_bridge.api.answers import answer, outcome
 from fhir_hub_bridge.api.call import Call
 from fhir_hub_bridge.api.media_types import FHIR_JSON
+from fhir_hub_bridge.api.representation import ANSWER_DEPTH
 from fhir_hub_bridge.errors import Issue, ResourceRejected
-from fhir_hub_bridge.fhir.bundle import MAX_ENTRIES
-from fhir_hub_bridge.fhir.codec import Json, parse_json, to_bytes
+from fhir_hub_bridge.fhir.bundle import MAX_ENTRIES, ORDER
+from fhir_hub_bridge.fhir.codec import Json, Limits, parse_json, to_bytes
 
-_ORDER: Final = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
 _READS: Final = ("GET", "HEAD")
+
+MOST_READ: Final = 5_000
 
 # Of the Bundle's own headers, those that say who asks and how; conditions are the entry's own.
 _KEPT: Final = ("host", "x-partner", "authorization", "x-request-id", "prefer")
@@ -44,17 +46,21 @@ class Told:
 
     status: int
     headers: Headers
-    body: bytes
+    body: Json  # empty where there is none
 
     @property
     def resource(self) -> Json | None:
         """The resource in the answer; None for one without, and for an OperationOutcome."""
-        found = parse_json(self.body) if self.body else None
-        return found if found and found["resourceType"] != "OperationOutcome" else None
+        return None if self.body.get("resourceType") in (None, "OperationOutcome") else self.body
+
+    @property
+    def resources(self) -> int:
+        """How many resources it brings: itself, or a Bundle's entries."""
+        return max(1, len(self.body.get("entry", [])))
 
     def entry(self) -> Json:
         """As an entry of the response Bundle."""
-        found = parse_json(self.body) if self.body else {}
+        found = self.body
         said = found.get("resourceType") == "OperationOutcome"
         fields = {
             "status": f"{self.status} {HTTPStatus(self.status).phrase}",
@@ -66,6 +72,13 @@ class Told:
         entry: Json = {"resource": found} if found and not said else {}
         entry["response"] = {name: value for name, value in fields.items() if value is not None}
         return entry
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many more resources the reads of one Bundle may bring."""
+
+    left: int = MOST_READ
 
 
 def in_order(bundle: Json) -> Iterator[tuple[int, Any]]:
@@ -80,7 +93,7 @@ def in_order(bundle: Json) -> Iterator[tuple[int, Any]]:
     if len(rows) > MAX_ENTRIES:
         message = f"A Bundle may hold at most {MAX_ENTRIES} entries."
         raise _refused(message, code="too-costly", rule="bundle-size")
-    yield from sorted(enumerate(rows), key=lambda row: (_ORDER.get(_method(row[1]), 0), row[0]))
+    yield from sorted(enumerate(rows), key=lambda row: (ORDER.get(_method(row[1]), 0), row[0]))
 
 
 def is_read(row: Any) -> bool:
@@ -91,7 +104,7 @@ def is_read(row: Any) -> bool:
 async def ask(call: Call, row: Any, *, prefer: str = "") -> Told:
     """Answer an entry as the same request by itself would be."""
     method, url = _method(row), _url(call, row)
-    if method not in _ORDER or url is None:
+    if method not in ORDER or url is None:
         issue = Issue("", "An entry's request has a method, and a url of this server.")
         return await _told(outcome([issue], status=400))
     resource = row.get("resource")
@@ -113,11 +126,24 @@ async def ask(call: Call, row: Any, *, prefer: str = "") -> Told:
     return await _asked(call, scope, content)
 
 
+async def ask_read(call: Call, row: Any, budget: Budget) -> Told:
+    """Answer an entry that reads; 413 where all of its Bundle bring more than the budget."""
+    if budget.left > 0:
+        told = await ask(call, row)
+        budget.left -= told.resources
+        if budget.left >= 0:
+            return told
+    budget.left = 0
+    message = f"The reads of a Bundle may bring at most {MOST_READ:,} resources."
+    issue = Issue("", message, code="too-costly", rule="bundle-size")
+    return await _told(outcome([issue], status=413))
+
+
 def refusal_of(told: Told) -> Response | None:
     """The refusal by which an entry refuses its whole Bundle; None for an entry that went well."""
     if told.status < 400:
         return None
-    return Response(told.body, status_code=told.status, media_type=FHIR_JSON)
+    return answer(told.body, status=told.status)
 
 
 async def _asked(call: Call, scope: Mapping[str, Any], content: bytes) -> Told:
@@ -133,11 +159,20 @@ async def _asked(call: Call, scope: Mapping[str, Any], content: bytes) -> Told:
     start = messages[0]
     body = b"".join(message.get("body", b"") for message in messages[1:])
     is_head = scope["method"] == "HEAD"
-    return Told(start["status"], Headers(raw=start["headers"]), b"" if is_head else body)
+    headers = Headers(raw=start["headers"])
+    return Told(
+        start["status"], headers, {} if is_head and start["status"] < 400 else _parsed(body)
+    )
 
 
 async def _told(response: Response) -> Told:
-    return Told(response.status_code, response.headers, bytes(response.body))
+    return Told(response.status_code, response.headers, _parsed(bytes(response.body)))
+
+
+def _parsed(body: bytes) -> Json:
+    # Bundles of what is stored: larger and deeper than what is taken.
+    limits = Limits(size_bytes=len(body), depth=ANSWER_DEPTH)
+    return parse_json(body, limits=limits) if body else {}
 
 
 def _headers(call: Call, request: Json) -> dict[str, str]:
@@ -167,7 +202,13 @@ def _url(call: Call, row: Any) -> str | None:
     path = parts.path.removeprefix("/")
     if not is_ours or not path:  # a Bundle within a Bundle is none of FHIR's
         return None
-    return f"{FHIR}/{path}" + (f"?{parts.query}" if parts.query else "")
+    # An entry's answer is part of the Bundle's: its form is for the Bundle to ask for.
+    asked = [part for part in parts.query.split("&") if _name(part) != "_format"]
+    return f"{FHIR}/{path}?{'&'.join(asked)}".removesuffix("?")
+
+
+def _name(part: str) -> str:
+    return unquote(part.partition("=")[0])
 
 
 def _refused(message: str, *, code: str, rule: str) -> ResourceRejected:

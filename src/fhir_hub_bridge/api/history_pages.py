@@ -5,10 +5,9 @@ Before: `interactions.history_*`. https://hl7.org/fhir/R4/http.html#history
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
@@ -16,6 +15,7 @@ from starlette.responses import Response
 
 from fhir_hub_bridge.api.answers import answer
 from fhir_hub_bridge.api.call import Call
+from fhir_hub_bridge.api.cursor import PARAMETER, read_moment, write_moment
 from fhir_hub_bridge.errors import Issue, ResourceRejected
 from fhir_hub_bridge.fhir.bundle import DeletedVersion, HistoryVersion, history_bundle
 from fhir_hub_bridge.fhir.codec import format_instant
@@ -25,10 +25,6 @@ from fhir_hub_bridge.store.resources import Stored
 
 PAGE_DEFAULT: Final = 50
 PAGE_MOST: Final = 200
-
-_CURSOR: Final = "_cursor"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_PLACE: Final = re.compile(r"([0-9]{1,17})/([A-Za-z]{1,64})/([A-Za-z0-9.-]{1,64})/([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ def wanted_page(call: Call) -> Wanted:
     return Wanted(
         limit=min(int(count or PAGE_DEFAULT) or PAGE_DEFAULT, PAGE_MOST),
         since=span[0] if span else None,
-        before=_read(given[_CURSOR]) if _CURSOR in given else None,
+        before=read_moment(given[PARAMETER]) if PARAMETER in given else None,
     )
 
 
@@ -60,13 +56,13 @@ def history_answer(call: Call, versions: Versions, *, path: str) -> Response:
     """200 with one page of the history at this path below the base."""
     given = call.request.query_params
     kept = [(name, given[name]) for name in ("_since", "_count") if name in given]
-    address = f"{call.base}{path}"
+    address, end = f"{call.base}{path}", versions.end
     bundle = history_bundle(
         map(_version, versions.found),
         base=call.base,
         total=versions.total,
         self_url=_link(address, kept),
-        next_url=_link(address, [*kept, (_CURSOR, _write(versions.end))]) if versions.end else None,
+        next_url=_link(address, [*kept, (PARAMETER, write_moment(end))]) if end else None,
     )
     return answer(bundle)
 
@@ -81,24 +77,6 @@ def _version(stored: Stored) -> HistoryVersion | DeletedVersion:
 
 def _link(address: str, pairs: list[tuple[str, str]]) -> str:
     return f"{address}?{urlencode(pairs)}" if pairs else address
-
-
-def _write(place: Moment) -> str:
-    micros = (place.last_updated - _EPOCH) // timedelta(microseconds=1)
-    text = f"{micros}/{place.type}/{place.id}/{place.version}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read(text: str) -> Moment:
-    try:
-        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-    except ValueError:
-        decoded = ""
-    found = _PLACE.fullmatch(decoded)
-    if found is None:
-        raise _refused("_cursor", "This page's link cannot be read; begin the history again.")
-    at = _EPOCH + timedelta(microseconds=int(found[1]))
-    return Moment(at, found[2], found[3], int(found[4]))
 
 
 def _refused(name: str, message: str) -> ResourceRejected:

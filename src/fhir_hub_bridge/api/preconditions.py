@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import Final, Literal
+from typing import Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-Return = Literal["representation", "minimal", "OperationOutcome"]
+from fhir_hub_bridge.fhir.bundle import ETAG, version_in
 
-_ETAG: Final = re.compile(r'(?:W/)?"([1-9][0-9]{0,8})"')
+Return = Literal["representation", "minimal", "OperationOutcome"]
 
 
 def etag(version: int) -> str:
@@ -33,10 +33,10 @@ def if_match(request: Request) -> int | None:
     header = request.headers.get("if-match")
     if header is None:
         return None
-    found = _ETAG.fullmatch(header.strip())
-    if found is None:
+    version = version_in(header)
+    if version is None:
         raise HTTPException(400, 'If-Match must name one version, as in W/"3".')
-    return int(found[1])
+    return version
 
 
 def is_known(request: Request, version: int, *, at: datetime) -> bool:
@@ -46,7 +46,7 @@ def is_known(request: Request, version: int, *, at: datetime) -> bool:
     """
     header = request.headers.get("if-none-match")
     if header is not None:
-        return header.strip() == "*" or str(version) in _ETAG.findall(header)
+        return header.strip() == "*" or str(version) in ETAG.findall(header)
     try:
         since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
     except ValueError:

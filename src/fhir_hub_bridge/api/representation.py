@@ -17,6 +17,9 @@ from fhir_hub_bridge.errors import ResourceRejected
 from fhir_hub_bridge.fhir.codec import Limits, parse_json, pretty
 from fhir_hub_bridge.fhir.xml_writer import to_xml
 
+ANSWER_DEPTH: Final = 128
+"""How deep a Bundle of what is stored may be, which is deeper than what is taken."""
+
 
 def represented(request: Request, response: Response) -> Response:
     """The same answer in the form that was asked for; headers other than of its body stay.
@@ -28,7 +31,7 @@ def represented(request: Request, response: Response) -> Response:
     if response.media_type != FHIR_JSON or not (is_xml or is_pretty):
         return response
     # Our own words, and Bundles of what is stored: larger and deeper than what is taken.
-    limits = Limits(size_bytes=len(response.body), depth=_DEPTH)
+    limits = Limits(size_bytes=len(response.body), depth=ANSWER_DEPTH)
     resource = parse_json(bytes(response.body), limits=limits)
     if not is_xml:
         return _with_body(response, pretty(resource).encode(), FHIR_JSON)
@@ -37,9 +40,6 @@ def represented(request: Request, response: Response) -> Response:
     except ResourceRejected as error:
         is_read = request.method in ("GET", "HEAD") and response.status_code < 400
         return outcome(error.issues, status=406) if is_read else response
-
-
-_DEPTH: Final = 128
 
 
 def _is_pretty(request: Request) -> bool:

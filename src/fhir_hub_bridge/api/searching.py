@@ -16,7 +16,7 @@ from starlette.responses import Response
 from fhir_hub_bridge.api.answers import answer
 from fhir_hub_bridge.api.bodies import read_form
 from fhir_hub_bridge.api.call import Call
-from fhir_hub_bridge.api.cursor import PARAMETER, read_cursor, write_cursor
+from fhir_hub_bridge.api.cursor import PARAMETER, read_place, write_place
 from fhir_hub_bridge.api.media_types import check_format
 from fhir_hub_bridge.api.preconditions import is_strict
 from fhir_hub_bridge.errors import Issue, ResourceRejected
@@ -37,11 +37,12 @@ async def answer_search(call: Call, *, path: str, within: Sequence[Filter] = ())
 
     `within` are filters of which one must match. Unknown parameters are ignored with a warning,
     or refused under `Prefer: handling=strict`. The total is told when asked for, or when it costs
-    nothing.
+    nothing. The links of a search by form repeat what its address said, never what its form did:
+    the same form is to be sent to the next page.
     """
     pairs = await _pairs(call)
     asked = [(name, value) for name, value in pairs if name != PARAMETER]
-    place = next((read_cursor(value) for name, value in pairs if name == PARAMETER), None)
+    place = next((read_place(value) for name, value in pairs if name == PARAMETER), None)
     query = parse_query(call.type, asked, bases=(call.base, call.bridge.settings.base_url))
     check_format(call.request, query.format)
     if query.unknown and is_strict(call.request):
@@ -78,12 +79,17 @@ def _bundle(call: Call, query: Query, page: Page, *, path: str, first: bool) -> 
     total = page.total
     if total is None and first and not page.more:
         total = len(page.matches)
-    address = f"{call.base}/{path}"
+    address, shown = f"{call.base}/{path}", query.applied
+    if call.request.method == "POST":
+        # What came in a form may be a member's data: links end in logs.
+        address += "/_search"
+        in_address = call.request.query_params.multi_items()
+        shown = tuple(pair for pair in shown if pair in in_address)
     applied = [
         (name, str(_limit(query)) if name == "_count" and query.count else value)
-        for name, value in query.applied
+        for name, value in shown
     ]
-    more = [*applied, (PARAMETER, write_cursor(page.end))] if page.end else []
+    more = [*applied, (PARAMETER, write_place(page.end))] if page.end else []
     warnings = [*_unknown(query), *_cut(page)]
     return searchset(
         (summarised(s.parsed(), query.summary, query.elements) for s in page.matches),

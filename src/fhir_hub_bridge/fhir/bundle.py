@@ -16,7 +16,9 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.fhir.reference import parse_reference, rewrite_references, unresolved
 
 __all__ = [
+    "ETAG",
     "MAX_ENTRIES",
+    "ORDER",
     "DeletedVersion",
     "Entry",
     "EntryResponse",
@@ -27,9 +29,16 @@ __all__ = [
     "searchset",
     "transaction_response",
     "unresolved",
+    "version_in",
 ]
 
 MAX_ENTRIES: Final = 500
+
+ORDER: Final = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
+"""The methods of entries in the order in which FHIR has them done."""
+
+ETAG: Final = re.compile(r'(?:W/)?"([1-9][0-9]{0,8})"')
+"""The ETag of a version, weak or strong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,13 @@ def read_transaction(bundle: Json, *, bases: Collection[str] = ()) -> tuple[Entr
     issues.extend(_overlaps(entries))
     if issues:
         raise _rejected(issues)
-    return tuple(sorted(entries, key=lambda entry: (_ORDER[entry.method], entry.index)))
+    return tuple(sorted(entries, key=lambda entry: (ORDER[entry.method], entry.index)))
+
+
+def version_in(etag: str) -> int | None:
+    """The version that one ETag names, `W/"3"` or `"3"`; None for any other text."""
+    found = ETAG.fullmatch(etag.strip())
+    return int(found[1]) if found else None
 
 
 def transaction_response(responses: Sequence[EntryResponse]) -> Json:
@@ -152,13 +167,11 @@ def history_bundle(
     return _bundle("history", entries, total=total, self_url=self_url, next_url=next_url)
 
 
-_ORDER: Final = {"DELETE": 0, "POST": 1, "PUT": 2, "GET": 3, "HEAD": 3}
 _WITHOUT_RESOURCE: Final = ("DELETE", "GET", "HEAD")
 _URL: Final = re.compile(
     r"(?P<type>[A-Z][A-Za-z]{1,63})(/(?P<id>[^/?]+))?(?P<history>/_history(/[0-9]+)?)?"
     r"(\?(?P<query>.+))?"
 )
-_ETAG: Final = re.compile(r'(?:W/)?"?([1-9][0-9]{0,9})"?')
 
 
 def _read_entry(index: int, row: Any, bases: Collection[str]) -> Entry:
@@ -170,7 +183,7 @@ def _read_entry(index: int, row: Any, bases: Collection[str]) -> Entry:
     if method == "PATCH":
         message = "PATCH is not taken in a transaction."
         raise _rejected([_issue(f"{place}.request.method", "bundle-method", message)])
-    if not isinstance(method, str) or method not in _ORDER:
+    if not isinstance(method, str) or method not in ORDER:
         message = "The method must be DELETE, POST, PUT, GET or HEAD."
         raise _rejected([_issue(f"{place}.request.method", "bundle-method", message)])
     target = _relative(url, bases) if isinstance(url, str) else None
@@ -209,11 +222,11 @@ def _if_match(request: Json, place: str) -> int | None:
     text = request.get("ifMatch")
     if text is None:
         return None
-    match = _ETAG.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
+    version = version_in(text) if isinstance(text, str) else None
+    if version is None:
         message = 'ifMatch must be a version of the form W/"3".'
         raise _rejected([_issue(f"{place}.request.ifMatch", "bundle-if-match", message)])
-    return int(match[1])
+    return version
 
 
 def _entry_issues(entry: Entry, place: str) -> list[Issue]:

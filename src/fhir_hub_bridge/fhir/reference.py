@@ -74,6 +74,17 @@ def rewrite_references(resource: Json, mapping: Mapping[str, str]) -> Json:
     return rewritten
 
 
+def with_own_relative(resource: Json, *, bases: Collection[str], but: Collection[str]) -> Json:
+    """Write absolute references to our own `bases` as relative ones, `but` those; the input stays.
+
+    All that is no `Reference.reference` stays as it is.
+    """
+    found = ((text, parse_reference(text)) for text in references_in(resource) if text not in but)
+    own = {text: str(local(parsed, bases)) for text, parsed in found if parsed and parsed.base}
+    own = {text: here for text, here in own.items() if text != here}
+    return rewrite_references(resource, own) if own else resource
+
+
 def unresolved(resource: Json, known: Collection[str]) -> tuple[str, ...]:
     """List the `urn:` references that no entry of the Bundle answers to, each once, in order."""
     return tuple(

@@ -6,7 +6,7 @@ Before: `fhir_request`. After: `receive_fhir`. https://hl7.org/fhir/R4/http.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -23,36 +23,47 @@ from fhir_hub_bridge.store.unit import Connection
 
 MOST: Final = 500
 
+# What one partner knows of a member is nothing to another.
+_OF_ITS_SENDER: Final = ("Patient", "RelatedPerson", "Coverage", "Consent")
+
 
 def settled(
-    conn: Connection, entries: Sequence[Entry], *, base_url: str, now: datetime, in_bundle: bool
+    conn: Connection,
+    entries: Sequence[Entry],
+    *,
+    bases: Collection[str],
+    sender: str,
+    now: datetime,
+    in_bundle: bool,
 ) -> tuple[Entry, ...]:
     """The entries without conditions: each creates, or names the one resource that it found.
 
+    `bases` are our own addresses. What tells of a member is found by its `sender` alone.
     A conditional create that found one has its id and no resource any more. References to it, and
     conditional references in a Bundle, are rewritten. Raises ConditionFailed (412) for several
     matches, and for a reference with none; ResourceRejected for a condition that is no search.
     """
     places = {entry.index: _place(entry) if in_bundle else "" for entry in entries}
     asked = {
-        entry.index: _query(entry.type, text, base_url, places[entry.index])
+        entry.index: _query(entry.type, text, bases, places[entry.index])
         for entry in entries
         if (text := entry.if_none_exist if entry.method == "POST" else entry.query)
         and entry.method in ("POST", "PUT")
     }
-    references = dict(_conditional_references(entries, base_url)) if in_bundle else {}
+    references = dict(_conditional_references(entries, bases)) if in_bundle else {}
     if not asked and not references:
         return tuple(entries)
     held = [key for query in asked.values() for key in _keys(query)]
     _check_once(asked, places)
     hold_conditions(conn, held, now=now)
     found = {
-        entry.index: _match(conn, asked[entry.index], places[entry.index])
+        entry.index: _match(conn, asked[entry.index], places[entry.index], sender)
         for entry in entries
         if entry.index in asked
     }
     names = {
-        text: _referred(conn, query, place).reference for text, (query, place) in references.items()
+        text: _referred(conn, query, place, sender).reference
+        for text, (query, place) in references.items()
     }
     for entry in entries:
         match = found.get(entry.index)
@@ -89,13 +100,13 @@ def _rewritten(entry: Entry, names: dict[str, str]) -> Entry:
     return replace(entry, resource=rewrite_references(entry.resource, names))
 
 
-def _query(type_: str, text: str, base_url: str, place: str) -> Query:
+def _query(type_: str, text: str, bases: Collection[str], place: str) -> Query:
     """The search of a condition. One that is empty, or in part unknown, would match too much."""
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         pairs = []
-    query = parse_query(type_, pairs, bases=[base_url])
+    query = parse_query(type_, pairs, bases=bases)
     if query.unknown or not query.filters:
         message = "A condition must be a search by parameters that are supported for the type."
         raise ResourceRejected(issues=[Issue(place, message, rule="search-parameter")])
@@ -122,8 +133,9 @@ def _check_once(asked: dict[int, Query], places: dict[int, str]) -> None:
         seen.add(key)
 
 
-def _match(conn: Connection, query: Query, place: str) -> Stored | None:
-    matches = search(conn, query, limit=2).matches
+def _match(conn: Connection, query: Query, place: str, sender: str) -> Stored | None:
+    sent_by = sender if query.type in _OF_ITS_SENDER else None
+    matches = search(conn, query, limit=2, sent_by=sent_by).matches
     if len(matches) > 1:
         message = "Several resources match the condition."
         issue = Issue(place, message, code="multiple-matches", rule="several-match")
@@ -131,8 +143,8 @@ def _match(conn: Connection, query: Query, place: str) -> Stored | None:
     return matches[0] if matches else None
 
 
-def _referred(conn: Connection, query: Query, place: str) -> Stored:
-    found = _match(conn, query, place)
+def _referred(conn: Connection, query: Query, place: str, sender: str) -> Stored:
+    found = _match(conn, query, place, sender)
     if found is None:
         message = "No resource matches a conditional reference."
         issue = Issue(place, message, code="not-found", rule="none-match")
@@ -141,7 +153,7 @@ def _referred(conn: Connection, query: Query, place: str) -> Stored:
 
 
 def _conditional_references(
-    entries: Sequence[Entry], base_url: str
+    entries: Sequence[Entry], bases: Collection[str]
 ) -> Iterator[tuple[str, tuple[Query, str]]]:
     texts: set[str] = set()
     for entry in entries:
@@ -151,7 +163,7 @@ def _conditional_references(
                 continue
             texts.add(text)
             place = f"Bundle.entry[{entry.index}].resource"
-            yield text, (_query(found[1], found[2], base_url, place), place)
+            yield text, (_query(found[1], found[2], bases, place), place)
     if len(texts) > MOST:
         message = f"A request may hold at most {MOST} conditional references."
         raise ResourceRejected(issues=[Issue("Bundle.entry", message, rule="bundle-size")])

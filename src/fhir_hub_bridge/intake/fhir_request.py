@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from fhir_hub_bridge.errors import Issue, ResourceRejected
-from fhir_hub_bridge.fhir import canonical
+from fhir_hub_bridge.fhir import canonical, reference
 from fhir_hub_bridge.fhir.bundle import Entry, read_transaction, rewrite_references, unresolved
 from fhir_hub_bridge.fhir.codec import Json, parse_json
 from fhir_hub_bridge.fhir.packages import Library
@@ -43,12 +43,17 @@ class Asked:
     if_none_exist: str = ""
     idempotency_key: str = ""
     caller: str = ""  # partner id the client acts as; empty: the operator
+    base: str = ""  # our FHIR base as the client addressed it, where that is known
     patch: bytes = b""
 
     @property
     def sent(self) -> bytes:
         """The client's own bytes."""
         return self.patch or self.body
+
+    def bases(self, base_url: str) -> tuple[str, ...]:
+        """All our addresses: our base as partners reach it, and as the client did."""
+        return (base_url, self.base) if self.base else (base_url,)
 
     @property
     def digest(self) -> str:
@@ -93,15 +98,16 @@ class Answered:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def read_entries(asked: Asked, *, base_url: str, library: Library) -> tuple[Entry, ...]:
+def read_entries(asked: Asked, *, bases: Collection[str], library: Library) -> tuple[Entry, ...]:
     """The entries of a Bundle, or the one entry of a single create or update; every body judged.
 
-    `library` holds the profiles that a body which names them must keep. Raises ResourceRejected
-    with every issue found, each at its place.
+    `bases` are our own addresses: references below them become relative. `library` holds the
+    profiles that a body which names them must keep. Raises ResourceRejected with every issue
+    found, each at its place.
     """
     if not asked.type:
         bundle = parse_json(asked.body)
-        entries = read_transaction(bundle, bases=[base_url])
+        entries = with_names_in_full(read_transaction(bundle, bases=bases))
         issues = [issue for entry in entries for issue in _entry_issues(entry, entries, library)]
     else:
         resource = None if asked.method == "DELETE" else parse_json(asked.body)
@@ -123,7 +129,43 @@ def read_entries(asked: Asked, *, base_url: str, library: Library) -> tuple[Entr
         )
     if issues:
         raise ResourceRejected(issues=issues)
-    return entries
+    return with_own_relative(entries, bases=bases)
+
+
+def with_names_in_full(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The entries with a relative reference to another entry made that one's fullUrl.
+
+    It is relative to the server that the entry's own fullUrl is on.
+    https://hl7.org/fhir/R4/bundle.html#references
+    """
+    names: dict[str, dict[str, str]] = {}  # by server
+    bases: dict[int, str] = {}
+    for entry in entries:
+        found = reference.parse_reference(entry.full_url or "")
+        if found is not None and found.type and found.base:
+            bases[entry.index] = found.base
+            named = names.setdefault(found.base, {})
+            named[f"{found.type}/{found.id}"] = str(entry.full_url)
+    return tuple(
+        replace(entry, resource=rewrite_references(entry.resource, names[bases[entry.index]]))
+        if entry.resource is not None and entry.index in bases
+        else entry
+        for entry in entries
+    )
+
+
+def with_own_relative(entries: Sequence[Entry], *, bases: Collection[str]) -> tuple[Entry, ...]:
+    """The entries with relative references to what lies below our own `bases`.
+
+    A name that an entry without an id has in its Bundle stays, until the id is known.
+    """
+    names = {entry.full_url for entry in entries if entry.full_url and not entry.id}
+    return tuple(
+        replace(entry, resource=reference.with_own_relative(entry.resource, bases=bases, but=names))
+        if entry.resource is not None
+        else entry
+        for entry in entries
+    )
 
 
 def with_ids(

@@ -30,6 +30,7 @@ from fhir_hub_bridge.intake.fhir_request import (
     buckets_of_entries,
     read_entries,
     with_ids,
+    with_own_relative,
 )
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, check_writer, cin_systems
 from fhir_hub_bridge.intake.recording import Recording
@@ -109,11 +110,10 @@ async def receive(
 
 async def _entries(asked: Asked, recording: Recording) -> tuple[Entry, ...]:
     """The entries, judged; those of a large body in a thread, so that others need not wait."""
+    bases, library = asked.bases(recording.base_url), recording.library
     if len(asked.body) <= _LARGE_BYTES:
-        return read_entries(asked, base_url=recording.base_url, library=recording.library)
-    return await asyncio.to_thread(
-        read_entries, asked, base_url=recording.base_url, library=recording.library
-    )
+        return read_entries(asked, bases=bases, library=library)
+    return await asyncio.to_thread(read_entries, asked, bases=bases, library=library)
 
 
 def receive_unit(
@@ -126,13 +126,17 @@ def receive_unit(
     """The unit. 1. Same body before?  2. Conditions, ids.  3. Same referral, or same key, before?
     4. Deletions.  5. Each Task.  6. The rest as sent, or as an amendment.  7. Answer."""
     now, asked_for = recording.now, entries
-    before = _answer_before(conn, asked.body_keys(asked_for), now=now)
+    conditional = any(entry.if_match is not None for entry in asked_for)
+    before = _answer_before(conn, asked.body_keys(asked_for), now=now, conditional=conditional)
     if before is not None:
         return before
-    entries = settled(conn, entries, base_url=recording.base_url, now=now, in_bundle=not asked.type)
     partners = all_partners(conn)
     work = FhirWork(conn, asked, recording, partners, _caller(asked, partners, recording))
-    writes = [*(entry for entry in entries if entry.method not in _READS), *originals.entries]
+    bases, sender = asked.bases(recording.base_url), str(work.caller.partner or "")
+    in_bundle = not asked.type
+    entries = settled(conn, entries, bases=bases, sender=sender, now=now, in_bundle=in_bundle)
+    fetched = with_own_relative(originals.entries, bases=bases)
+    writes = [*(entry for entry in entries if entry.method not in _READS), *fetched]
     work.look_ahead(entry.resource for entry in writes if entry.resource)
     buckets = buckets_of_entries(
         writes,
@@ -152,7 +156,7 @@ def receive_unit(
     keys = [] if names and all(names) else asked.client_keys()
     first = answered_before(work, opening, names)
     before = Answered(first.status, first.body, first.headers) if first else None
-    before = before or _answer_before(conn, keys, now=now)
+    before = before or _answer_before(conn, keys, now=now, conditional=conditional)
     if before is not None:
         return before
     for entry in writes:
@@ -181,21 +185,27 @@ def receive_unit(
 
 
 def _answer_before(
-    conn: Connection, keys: Sequence[RepeatKey], *, now: datetime
+    conn: Connection, keys: Sequence[RepeatKey], *, now: datetime, conditional: bool
 ) -> Answered | None:
-    """The first answer to the same request, unless all that it gave the address of is deleted."""
+    """The first answer to the same request, unless all that it gave the address of is deleted.
+
+    Nor where it names a version it goes on from and another has gone on since: that is a conflict.
+    """
     first = first_answer(conn, keys, now=now)
     if first is None:
         return None
-    made = set(_made_by(first))
-    if made and not read_many(conn, made):
+    made = dict(_made_by(first))
+    current = read_many(conn, made)
+    if made and not current:
         forget(conn, keys)
+        return None
+    if conditional and any(str(c.version) != made[c.type, c.id] for c in current.values()):
         return None
     return Answered(first.status, first.body, first.headers)
 
 
-def _made_by(first: FirstAnswer) -> Iterator[tuple[str, str]]:
-    """The resources that an answer gives the addresses of."""
+def _made_by(first: FirstAnswer) -> Iterator[tuple[tuple[str, str], str | None]]:
+    """The resources that an answer gives the addresses of, and their versions then."""
     addresses = [first.headers.get("Location", "")]
     if not addresses[0]:
         entries = parse_json(first.body).get("entry", [])
@@ -203,7 +213,7 @@ def _made_by(first: FirstAnswer) -> Iterator[tuple[str, str]]:
     for address in addresses:
         found = parse_reference(address)
         if found is not None:
-            yield found.type, found.id
+            yield (found.type, found.id), found.version
 
 
 def _take_update(work: FhirWork, entry: Entry, *, only: bool) -> None:
@@ -247,13 +257,14 @@ def _before(work: FhirWork, entry: Entry) -> Stored | None:
 
 
 def _version_after_deletion(work: FhirWork, entry: Entry) -> int:
-    """An update brings a deleted resource back; one that never was is not created by it."""
+    """An update by its sender brings a deleted resource back; what never was it does not create."""
     last = last_version(work.conn, entry.type, str(entry.id))
-    if not last:
+    if last is None:
         raise Unknown(f"There is no {entry.type} with this id; create it with POST.")
-    check_version(entry, last)
+    check_version(entry, last.version)
+    check_writer(work, last)
     work.revived.add(f"{entry.type}/{entry.id}")
-    return last + 1
+    return last.version + 1
 
 
 def _answer(work: FhirWork, entries: Sequence[Entry]) -> Answered:

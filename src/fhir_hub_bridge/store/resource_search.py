@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from fhir_hub_bridge.fhir.search import Filter, Query
 from fhir_hub_bridge.store.resources import Stored, stored_of
@@ -48,18 +48,24 @@ def search(
     place: Place | None = None,
     within: Sequence[Filter] = (),
     counted: bool = False,
+    sent_by: str | None = None,
 ) -> Page:
     """At most `limit` current versions that match, newest first unless the query sorts otherwise.
 
     `place` is where the page before ended; `within` are filters of which one must match, as those
-    of a compartment are. One statement (keys, then bodies), so `read` will do; `needs_snapshot`
-    says when there are more. Raises ResourceRejected for a place that never was.
+    of a compartment are; with `sent_by` only what this party sent is found. One statement (keys,
+    then bodies), so `read` will do; `needs_snapshot` says when there are more. Raises
+    ResourceRejected for a place that never was.
     """
     source = source_of(query, within=within, by_time=is_by_time(query.sort))
     terms = terms_of(query.sort, source)
     key = [source.of.c[name] for name in ("bucket", "type", "id")]
     sorted_by = [term.by.label(f"by_{number}") for number, term in enumerate(terms)]
     keys = source.select(*key, *sorted_by)
+    if sent_by is not None:
+        sent = resource.alias()
+        own = exists().where(same_resource(sent, source.of), sent.c.source == sent_by)
+        keys = keys.where(own.correlate(source.of))
     if place is not None:
         keys = keys.where(after(conn, place, type_=query.type, sort=query.sort, terms=terms))
     order = [term.directed(column) for term, column in zip(terms, sorted_by, strict=True)]

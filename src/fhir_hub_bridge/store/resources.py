@@ -19,19 +19,18 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
-    func,
     select,
 )
 from sqlalchemy.exc import IntegrityError
 
 from fhir_hub_bridge.errors import AlreadyAnswered, Gone, Unknown, VersionConflict
 from fhir_hub_bridge.fhir.codec import Json, format_instant, parse_json, to_bytes
-from fhir_hub_bridge.fhir.search import IndexValues, index_values
+from fhir_hub_bridge.fhir.search import IndexValues
 from fhir_hub_bridge.store.buckets import bucket_of
 from fhir_hub_bridge.store.instants import from_micros, to_micros
 from fhir_hub_bridge.store.keys import among, among_given, keys_given
 from fhir_hub_bridge.store.rows import Batch, insert_all
-from fhir_hub_bridge.store.search_index import Key, clear_index, index_batches
+from fhir_hub_bridge.store.search_index import Key, clear_index, found_by, index_batches
 from fhir_hub_bridge.store.tables import resource, resource_version
 
 DELETED = "DELETE"
@@ -106,21 +105,18 @@ def batches_of(versions: Sequence[NewVersion]) -> list[Batch]:
             "last_updated": to_micros(new.at),
             "method": new.method,
             "body": to_bytes(stamped(new.resource, version=new.version, at=new.at)),
+            "source": new.source,
         }
         history.append(row)
         newest[key] = (new, row)
     current: list[dict[str, Any]] = []
-    found_by: list[tuple[Key, int, IndexValues]] = []
+    found: list[tuple[Key, int, IndexValues]] = []
     for key, (new, row) in newest.items():
-        values = index_values(new.resource)
-        found_by.append((key, row["last_updated"], values))
+        values = found_by(new.resource, referral_id=new.referral_id)
+        found.append((key, row["last_updated"], values))
         current.append(
             {
-                **{name: row[name] for name in _KEY},
-                "version": row["version"],
-                "last_updated": row["last_updated"],
-                "body": row["body"],
-                "source": new.source,
+                **{name: value for name, value in row.items() if name != "method"},
                 "referral_id": new.referral_id,
                 "status": values.status,
                 "owner": values.owner,
@@ -131,7 +127,7 @@ def batches_of(versions: Sequence[NewVersion]) -> list[Batch]:
     return [
         Batch(resource_version, history),
         Batch(resource, current, replace=_KEY),
-        *index_batches(found_by),
+        *index_batches(found),
     ]
 
 
@@ -197,10 +193,11 @@ def read(conn: Connection, type_: str, id_: str) -> Stored:
     return found
 
 
-def last_version(conn: Connection, type_: str, id_: str) -> int:
-    """The number of the newest version ever stored, a deletion too; 0 where there is none."""
-    newest = _versions(type_, id_).with_only_columns(func.max(resource_version.c.version))
-    return conn.execute(newest).scalar_one() or 0
+def last_version(conn: Connection, type_: str, id_: str) -> Stored | None:
+    """The newest version ever stored, a deletion too; None where there is none."""
+    newest = _versions(type_, id_).order_by(resource_version.c.version.desc()).limit(1)
+    row = conn.execute(newest).mappings().first()
+    return stored_of(row) if row else None
 
 
 def bury(conn: Connection, stored: Stored, *, at: datetime) -> int:
@@ -215,6 +212,7 @@ def bury(conn: Connection, stored: Stored, *, at: datetime) -> int:
         "last_updated": to_micros(at),
         "method": DELETED,
         "body": b"",
+        "source": stored.source,
     }
     insert_versions(conn, [Batch(resource_version, [last])])
     conn.execute(delete(resource).where(among(_key_columns(resource), [key])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
@@ -11,7 +12,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from fhir_hub_bridge.errors import Misconfigured
+from fhir_hub_bridge.store.search_index import rebuild_index
 from fhir_hub_bridge.store.transaction import Store
+
+# The migration after which all is indexed anew, by the code of today on the tables of today.
+# Whoever changes what is indexed names a newer one.
+_INDEXED_AS_NOW: Final = "0004"
 
 
 async def prepare(store: Store) -> None:
@@ -48,7 +54,18 @@ def head() -> str:
 def _upgrade(conn: Connection) -> None:
     config = _config()
     config.attributes["connection"] = conn
+    before = current(conn)
     command.upgrade(config, "head")
+    if _is_index_older(before):
+        rebuild_index(conn)
+
+
+def _is_index_older(revision: str | None) -> bool:
+    """Whether the index was made before what it holds was changed last; not where none is yet."""
+    if revision is None:
+        return False
+    passed = ScriptDirectory.from_config(_config()).iterate_revisions(revision, "base")
+    return _INDEXED_AS_NOW not in {script.revision for script in passed}
 
 
 def _config() -> Config:

@@ -142,6 +142,7 @@ resource_version = Table(  # every version ever stored, the current one too
     Column("last_updated", BigInteger, nullable=False),
     Column("method", Text, nullable=False),  # POST, PUT or DELETE
     Column("body", LargeBinary, nullable=False),  # empty for DELETE
+    Column("source", Text, nullable=False),  # partner id of the party that sent it
     PrimaryKeyConstraint("bucket", "type", "id", "version"),
     Index("resource_version_newest", "type", "last_updated", "id", "version"),
     info=_kind(ROUTED),

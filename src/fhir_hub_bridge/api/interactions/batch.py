@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from fhir_hub_bridge.api.answers import answer
-from fhir_hub_bridge.api.bundle_entries import ask, in_order
+from fhir_hub_bridge.api.bundle_entries import Budget, ask, ask_read, in_order, is_read
 from fhir_hub_bridge.api.call import Call
 from fhir_hub_bridge.fhir.codec import Json
 
@@ -16,8 +16,13 @@ async def batch(call: Call, bundle: Json) -> Response:
     References between its entries mean nothing. Resources written come back where `Prefer` asks.
     """
     entries: dict[int, Json] = {}
+    budget = Budget()
     for number, row in in_order(bundle):
-        entries[number] = (await ask(call, row, prefer="return=minimal")).entry()
+        if is_read(row):
+            told = await ask_read(call, row, budget)
+        else:
+            told = await ask(call, row, prefer="return=minimal")
+        entries[number] = told.entry()
     response: Json = {"resourceType": "Bundle", "type": "batch-response"}
     if entries:
         response["entry"] = [entries[number] for number in sorted(entries)]

@@ -24,6 +24,7 @@ async def create(call: Call) -> Response:
         if_none_exist=headers.get("if-none-exist", "").removeprefix("?"),
         idempotency_key=headers.get("idempotency-key", ""),
         caller=call.caller,
+        base=call.base,
     )
     bridge = call.bridge
     written = await receive(

@@ -22,6 +22,7 @@ async def patch(call: Call) -> Response:
         if_match=if_match(call.request),
         idempotency_key=call.request.headers.get("idempotency-key", ""),
         caller=call.caller,
+        base=call.base,
     )
     store, recording = call.bridge.store, call.bridge.recording()
     written = await patch_resource(asked, store=store, recording=recording)

@@ -9,7 +9,15 @@ from starlette.responses import Response
 
 from fhir_hub_bridge.api.answers import STORED, answer, written_answer
 from fhir_hub_bridge.api.bodies import read_resource
-from fhir_hub_bridge.api.bundle_entries import ask, in_order, is_read, refusal_of
+from fhir_hub_bridge.api.bundle_entries import (
+    Budget,
+    Told,
+    ask,
+    ask_read,
+    in_order,
+    is_read,
+    refusal_of,
+)
 from fhir_hub_bridge.api.call import Call
 from fhir_hub_bridge.api.interactions.batch import batch
 from fhir_hub_bridge.api.preconditions import Return, asked_return
@@ -28,15 +36,19 @@ async def transaction(call: Call) -> Response:
     if bundle.get("type") == "batch":
         return await batch(call, bundle)
     reads = [(number, row) for number, row in in_order(bundle) if is_read(row)]
-    for _, row in reads:
-        tried = await ask(call, row)
-        if (refused := refusal_of(tried)) is not None:
+    tried: dict[int, Told] = {}
+    budget = Budget()
+    for number, row in reads:
+        tried[number] = await ask_read(call, row, budget)
+        if (refused := refusal_of(tried[number])) is not None:
             return refused
+    changes_nothing = len(reads) == len(bundle.get("entry", []))
     asked = Asked(
         method="POST",
         body=body,
         idempotency_key=call.request.headers.get("idempotency-key", ""),
         caller=call.caller,
+        base=call.base,
     )
     bridge = call.bridge
     written = await receive(
@@ -47,7 +59,8 @@ async def transaction(call: Call) -> Response:
         return written_answer(written, "representation")
     response = parse_json(written.body)
     for number, row in reads:
-        response["entry"][number] = (await ask(call, row)).entry()
+        told = tried[number] if changes_nothing else await ask(call, row)
+        response["entry"][number] = told.entry()
     for entry in response.get("entry", []):
         await _complete(call, entry, wanted)
     return answer(response)

@@ -30,6 +30,7 @@ async def update(call: Call) -> Response:
         if_match=if_match(call.request),
         idempotency_key=call.request.headers.get("idempotency-key", ""),
         caller=call.caller,
+        base=call.base,
     )
     written = await receive(asked, store=call.bridge.store, recording=call.bridge.recording())
     return written_answer(written, wanted_return(call.request))

@@ -5,8 +5,6 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from fhir_hub_bridge.store.search_index import rebuild_index
-
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -16,7 +14,7 @@ _BYTES = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    # Its rows all come from the resources, and are made again below.
+    # Its rows all come from the resources, and are made again by `schema.upgrade`.
     op.drop_table("search_token")
     op.create_table(
         "search_token",
@@ -74,7 +72,6 @@ def upgrade() -> None:
     op.create_index(
         "search_string_folded", "search_string", ["type", "param", "folded"], unique=False
     )
-    rebuild_index(op.get_bind())
 
 
 def _key() -> list[sa.Column[Any]]:

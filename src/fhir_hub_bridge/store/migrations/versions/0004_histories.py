@@ -1,4 +1,4 @@
-"""Histories of types by time, and requests kept as they came."""
+"""Histories of types by time, whose each version was, and requests kept as they came."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,6 +15,9 @@ def upgrade() -> None:
         "resource_version",
         ["type", "last_updated", "id", "version"],
         unique=False,
+    )
+    op.add_column(
+        "resource_version", sa.Column("source", sa.Text(), nullable=False, server_default="")
     )
     op.create_table(
         "received_body",

@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go up from 0001."""
     op.create_table(
         "remote_copy",
         sa.Column("bucket", sa.Integer(), nullable=False),
