@@ -1017,8 +1017,8 @@ async def test_every_refusal_says_why_as_an_outcome(
 async def test_a_stale_version_is_a_conflict_even_for_a_body_that_was_right_before(
     client: httpx.AsyncClient,
 ) -> None:
-    id_ = await created(client, a_person("1"))
-    path = f"/fhir/Patient/{id_}"
+    known = await created(client, a_person("1"))
+    path, id_ = f"/fhir/{known}", known.removeprefix("Patient/")
     one = {**a_person("1", active=True), "id": id_}
     two = {**a_person("1", active=False), "id": id_}
 
