@@ -6,7 +6,7 @@ https://hl7.org/fhir/R4/search.html#ptypes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -36,7 +36,6 @@ MAX_CODINGS: Final = 10
 class _Rows:
     """What has been found so far; dictionaries keep the order and each row once."""
 
-    own: frozenset[str]
     tokens: dict[tuple[str, str, str], None] = field(default_factory=dict)
     references: dict[tuple[str, str], None] = field(default_factory=dict)
     dates: dict[tuple[str, datetime, datetime], None] = field(default_factory=dict)
@@ -55,8 +54,8 @@ class _Way:
     add: Callable[[_Rows, _Way, list[Any]], None]
 
 
-def index_values(resource: Json, *, bases: Collection[str] = ()) -> IndexValues:
-    """Extract what the store indexes; references to our own `bases` become local ones.
+def index_values(resource: Json) -> IndexValues:
+    """Extract what the store indexes. Those that refer to what is here do so without our address.
 
     References to contained resources are left out. A type that cannot be searched has nothing.
     What is beyond 2,000 rows of a kind, or of a composite parameter, is not found by its value; of
@@ -65,7 +64,7 @@ def index_values(resource: Json, *, bases: Collection[str] = ()) -> IndexValues:
     kind = resource.get("resourceType", "")
     if kind not in PARAMETERS:
         return IndexValues()
-    rows = _Rows(frozenset(base.rstrip("/") for base in bases))
+    rows = _Rows()
     ways = _ways(kind)
     for element, value in resource.items():
         for way in ways.get(element, ()):
@@ -97,12 +96,12 @@ def _add_references(rows: _Rows, way: _Way, found: list[Any]) -> None:
             for system, code in of_identifier(identifier):
                 rows.tokens[f"{way.name}:identifier", system, code] = None
         text = value.get("reference")
-        if not text:
+        if not text or text.startswith("#"):
             continue
         if way.column:
-            rows.columns[way.column] = comparable(text, rows.own)
-        elif text[0] != "#":
-            rows.references[way.name, comparable(text, rows.own)] = None
+            rows.columns[way.column] = comparable(text, ())
+        else:
+            rows.references[way.name, comparable(text, ())] = None
 
 
 def _add_canonicals(rows: _Rows, way: _Way, found: list[Any]) -> None:
