@@ -14,13 +14,13 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import asyncpg
@@ -62,12 +62,36 @@ rm -rf "$3"
 """
 
 
+T = TypeVar("T")
+
+_SHAPE = """
+    SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
+        SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable) AS part
+        FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
+    ) AS parts
+"""
+# Whoever is still connected goes first, since it might hold a row.
+_EMPTY = """
+    DO $$ DECLARE name text; BEGIN
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid();
+        SET LOCAL session_replication_role = replica;
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+            EXECUTE format('DELETE FROM %I', name);
+        END LOOP;
+    END $$
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
     """A running server; its superuser needs no password, on the socket only."""
 
     folder: Path
     user: str
+    shapes: dict[str, str] = field(default_factory=dict)  # of templates, as they are built
 
     def url(self, database: str) -> str:
         """The URL that `open_store` and `--database` take."""
@@ -85,14 +109,36 @@ class PostgresServer:
         """Drop it, whoever is still connected."""
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def emptied(self, name: str, *, like: str) -> bool:
+        """Delete all rows of a database; False where it is not built as `like` is any more."""
+        return in_own_loop(self._emptied(name, like))
+
+    async def _emptied(self, name: str, like: str) -> bool:
+        if like not in self.shapes:
+            self.shapes[like] = await self._asked(_SHAPE, like)
+        if await self._asked(_SHAPE, name) != self.shapes[like]:
+            return False
+        await self._execute(_EMPTY, name)
+        return True
+
+    async def _asked(self, query: str, database: str) -> Any:
+        conn = await self._connect(database)
+        try:
+            return await conn.fetchval(query)
+        finally:
+            await conn.close()
+
     def execute(self, statement: str, *, database: str = "postgres") -> None:
         """Run one statement as superuser, from any thread, event loop or none."""
         in_own_loop(self._execute(statement, database))
 
-    async def _execute(self, statement: str, database: str) -> None:
-        conn = await asyncpg.connect(
+    async def _connect(self, database: str) -> Any:
+        return await asyncpg.connect(
             host=str(self.folder), port=PORT, user=self.user, database=database
         )
+
+    async def _execute(self, statement: str, database: str) -> None:
+        conn = await self._connect(database)
         try:
             await conn.execute(statement)
         finally:
@@ -147,21 +193,10 @@ def running_server(binaries: Path) -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+def in_own_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run it in a thread of its own, since the caller may be inside an event loop."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            asyncio.run(coroutine)
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def _version(folder: Path) -> tuple[int, ...]:

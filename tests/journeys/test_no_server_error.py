@@ -53,7 +53,7 @@ def door(database_url: str, tmp_path: Path) -> Iterator[Door]:
 
 
 OFTEN = settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,
