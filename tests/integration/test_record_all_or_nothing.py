@@ -199,7 +199,7 @@ async def test_a_unit_that_runs_twice_mints_the_same_ids(store: Store) -> None:
     for _ in range(2):
 
         def unit(conn: Connection) -> None:
-            entries = read_entries(asked, base_url=recording.base_url, library=recording.library)
+            entries = read_entries(asked, bases=[recording.base_url], library=recording.library)
             ids.append(receive_fhir.receive_unit(conn, asked, entries, recording).body)
             raise Broken
 

@@ -179,7 +179,9 @@ async def test_a_referral_known_by_another_task_is_no_update_of_this_one(store: 
     clinic = {"reference": "Organization/clinic"}
 
     with pytest.raises(Conflict):
-        await ask(store, put({**resource, "owner": plan, "requester": clinic}))
+        await ask(
+            store, put({**resource, "status": "requested", "owner": plan, "requester": clinic})
+        )
 
     assert len(await referrals(store)) == 1
 

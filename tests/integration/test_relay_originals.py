@@ -450,7 +450,7 @@ async def test_a_slow_server_keeps_nobody_waiting(store: Store, sender: Sender) 
         async with asyncio.timeout(5):
             await fetch_originals(
                 asked,
-                read_entries(asked, base_url=BASE_URL, library=recording.library),
+                read_entries(asked, bases=[BASE_URL], library=recording.library),
                 store=store,
                 reader=lambda: sender.server,
                 base_url=BASE_URL,

@@ -15,7 +15,6 @@ from fhir_hub_bridge.fhir.codec import Json
 from fhir_hub_bridge.intake.fhir_work import FhirWork, check_version, cin_systems
 from fhir_hub_bridge.intake.record_referral import Given, resource_ids, stored_resources
 from fhir_hub_bridge.mapping.cell_values import Fault, read_cin
-from fhir_hub_bridge.mapping.fhir_to_referral import service_of
 from fhir_hub_bridge.mapping.fixed_elements import names_the_same
 from fhir_hub_bridge.referral.model import Act, Amend, ReferralUpdate, Withdraw
 from fhir_hub_bridge.store.referrals import load
@@ -64,19 +63,12 @@ def amend_referral(work: FhirWork, entry: Entry, stored: Stored) -> bool:
 
 
 def _check_fixed(work: FhirWork, before: Json, after: Json) -> None:
-    """Of the code it is the service that stays; codings of it may come and go."""
-    changed = [
-        name
-        for name in _FIXED
-        if not names_the_same(before.get(name), after.get(name), resource=work.resource)
-    ]
-    rulebook = work.recording.rulebook
-    if service_of(before, rulebook) != service_of(after, rulebook):
-        changed.append("code")
-    for name in changed:
-        place = f"ServiceRequest.{name}"
-        message = f"{place} does not change; refer anew with `replaces`."
-        raise RuleBroken("fixed-element", message, place=place)
+    """The service is not among them: providers stay asked for the one that was referred to."""
+    for name in _FIXED:
+        if not names_the_same(before.get(name), after.get(name), resource=work.resource):
+            place = f"ServiceRequest.{name}"
+            message = f"{place} does not change; refer anew with `replaces`."
+            raise RuleBroken("fixed-element", message, place=place)
 
 
 def _check_same_person(work: FhirWork, before: Json, after: Json) -> None:

@@ -158,6 +158,7 @@ _RULES = {
     "closure-needs-reason": "A loop is closed only with a reason.",
     "cut-history": "The history of a referral begins with the referral.",
     "decision-needs-reason": "A decision of this status needs a reason.",
+    "another-person": "The person of an open referral does not become somebody else.",
     "fixed-element": "Parties, person, request and place in the tree of a Task do not change.",
     "future-date": "What is told has happened already.",
     "idempotency-key": "One Idempotency-Key stands for one request.",
